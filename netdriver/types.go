@@ -1,0 +1,106 @@
+// Package netdriver makes networks and connects containers to them.
+//
+// A network is recorded in <root>/networks/<name>.json before anything of it exists in the kernel. The Manager owns the
+// records, address allocation, name service files and published ports; a Driver (one folder each: bridge, host, none)
+// owns the links. Names in the kernel (links, nftables tables) derive from the daemon's root folder, so that several
+// daemons on one kernel never collide. Kernel work is batched: one nftables transaction and one netlink pass a call,
+// whatever the number of endpoints in it.
+package netdriver
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// Errors are classified by these; each is wrapped with names and the remedy.
+var (
+	ErrNotFound    = errors.New("network not found")
+	ErrInUse       = errors.New("network is in use")
+	ErrOverlap     = errors.New("subnet overlaps")
+	ErrExhausted   = errors.New("no free address")
+	ErrPortInUse   = errors.New("port is already in use")
+	ErrUnsupported = errors.New("not supported by this network driver")
+	ErrConflict    = errors.New("network exists with other options")
+)
+
+// Network is one network of this host, as recorded.
+type Network struct {
+	Name     string            `json:"name"` // unique on this daemon
+	ID       string            `json:"id"`   // 64 hex digits
+	Driver   string            `json:"driver"`
+	Options  map[string]string `json:"options,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Internal bool              `json:"internal,omitempty"`
+	IPv4     bool              `json:"ipv4"`
+	IPv6     bool              `json:"ipv6,omitempty"`
+	// Subnets as asked for; after Ensure with what was allocated filled in.
+	Subnets []Subnet  `json:"subnets,omitempty"`
+	Stack   string    `json:"stack,omitempty"` // the stack that made it; empty for host-wide ones
+	Created time.Time `json:"created"`
+	Link    string    `json:"link,omitempty"` // the bridge's name in the kernel
+}
+
+// Subnet of a network. Gateway and Range are filled in by Ensure where the file leaves them out.
+type Subnet struct {
+	Prefix  netip.Prefix          `json:"subnet"`
+	Range   netip.Prefix          `json:"ip_range,omitzero"`
+	Gateway netip.Addr            `json:"gateway,omitzero"`
+	Aux     map[string]netip.Addr `json:"aux_addresses,omitempty"`
+}
+
+// Endpoint is one container's place on one network: asked for by the reconciler, completed by Connect, kept in the
+// container's record (which makes the container records the one truth about leases).
+type Endpoint struct {
+	Network     string       `json:"network"` // Network.Name
+	ContainerID string       `json:"container_id"`
+	Container   string       `json:"container"`     // container name, for messages
+	Interface   string       `json:"interface"`     // name in the container: eth0, eth1, ...
+	IPv4        netip.Prefix `json:"ipv4,omitzero"` // valid when asking: a static address
+	IPv6        netip.Prefix `json:"ipv6,omitzero"`
+	MAC         string       `json:"mac,omitempty"`
+	Names       []string     `json:"names"`             // service name, aliases, container name, short id
+	Gateway     bool         `json:"gateway,omitempty"` // this network carries the default route
+	Ports       []Port       `json:"ports,omitempty"`   // published through this endpoint
+	Static4     bool         `json:"static4,omitempty"` // the address was asked for in the file
+	Static6     bool         `json:"static6,omitempty"`
+}
+
+// Port is a published port. HostPort 0 (with HostPortEnd 0) asks the host to choose; a range takes the first free.
+type Port struct {
+	HostIP      netip.Addr `json:"host_ip,omitzero"` // invalid: all addresses, IPv4 and IPv6
+	HostPort    uint16     `json:"host_port"`
+	HostPortEnd uint16     `json:"host_port_end,omitempty"`
+	Target      uint16     `json:"target"`
+	Protocol    string     `json:"protocol"`
+}
+
+// Sandbox is a network namespace to connect endpoints in.
+type Sandbox struct {
+	ContainerID string
+	Netns       string // path, such as /proc/<shim>/fd/<n>
+	Endpoints   []Endpoint
+}
+
+// Reservation holds the host ports of one container, so that no other program takes them: sockets bound but not
+// listening. Whoever keeps the files open (the shim) keeps the ports.
+type Reservation struct {
+	ContainerID string
+	Files       []*os.File
+}
+
+// Driver makes the links of one kind of network. Every method is idempotent; Remove and Disconnect of what is not
+// there succeed.
+type Driver interface {
+	// Validate refuses what the driver can't do, before anything is touched.
+	Validate(Network) error
+	Create(context.Context, *Network) error
+	Remove(context.Context, Network) error
+	// Observe tells what is missing or differs in the kernel, as words for a plan; empty when all is there.
+	Observe(context.Context, Network) ([]string, error)
+	// Connect makes links, addresses and routes of the endpoints on this network, all sandboxes in one batch.
+	Connect(context.Context, Network, []Sandbox) error
+	Disconnect(context.Context, Network, []Sandbox) error
+}
