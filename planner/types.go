@@ -1,0 +1,210 @@
+// Package planner compares the desired state of a stack with what was observed and says what to do: a plan.
+//
+// Everything here is a pure function of its arguments: no I/O, no clock, no goroutine. The reconciler observes, asks
+// for a plan, and executes it; `stack plan` prints the very same plan.
+package planner
+
+import (
+	"time"
+
+	"github.com/stack-run/stack/spec"
+)
+
+// Observed is what was found on this host of one stack, and of what its desired state refers to.
+type Observed struct {
+	Containers []Container         // of this stack, one-off ones included
+	Networks   map[string]*Network // by name on the host
+	Volumes    map[string]*Volume  // by name on the host
+	Images     map[string]*Image   // by the reference that services use; absent: not in the store
+	// Foreign are running containers of other stacks that desired services refer to (network_mode: container:NAME), by name.
+	Foreign map[string]string
+	// Daemon tells whether container_name values are taken by containers of other stacks: name to "stack/service".
+	TakenNames map[string]string
+}
+
+// Container states.
+const (
+	Created    = "created"
+	Running    = "running"
+	Paused     = "paused"
+	Restarting = "restarting" // exited, waiting to be started again by its restart policy
+	Exited     = "exited"
+	Broken     = "broken" // half-made or half-removed: is removed and made again
+)
+
+// Health states.
+const (
+	NoHealth  = ""
+	Starting  = "starting"
+	Healthy   = "healthy"
+	Unhealthy = "unhealthy"
+)
+
+// Container is one container of the stack as it is.
+type Container struct {
+	ID       string
+	Name     string
+	Service  string
+	Replica  int  // counts from 1
+	OneOff   bool // made by `run`
+	Spec     spec.Service
+	ImageID  string
+	State    string
+	Health   string
+	ExitCode int
+	// Stopped says that a user stopped it: it stays so until a user starts it.
+	Stopped bool
+	// Networks it is connected to: host names of networks to the networks' ids.
+	Networks map[string]string
+	// Volumes it mounts: names on the host.
+	Volumes []string
+	// NamespaceOf are ids of the containers whose namespaces it shares.
+	NamespaceOf []string
+	Created     time.Time
+}
+
+// Network on the host.
+type Network struct {
+	Name   string
+	ID     string
+	Stack  string   // owner; empty for what no stack made
+	Digest string   // of the options it was made with: NetworkDigest
+	Drift  []string // what is missing or differs in the kernel
+	Users  []string // names of containers of other stacks on it
+}
+
+// Volume on the host.
+type Volume struct {
+	Name   string
+	Stack  string
+	Digest string   // VolumeDigest
+	Users  []string // names of containers of other stacks that mount it
+}
+
+// Image in the store.
+type Image struct {
+	ID     string
+	Digest string
+	Pulled time.Time
+	Stale  bool // older than the pull policy allows (daily, weekly, every_...)
+}
+
+// Kind of an action.
+type Kind string
+
+// The kinds, in the words in which plans print them.
+const (
+	PullImage        Kind = "pull"
+	CreateNetwork    Kind = "create network"
+	RepairNetwork    Kind = "repair network"
+	RemoveNetwork    Kind = "remove network"
+	CreateVolume     Kind = "create volume"
+	RemoveVolume     Kind = "remove volume"
+	CreateContainer  Kind = "create"
+	StartContainer   Kind = "start"
+	StopContainer    Kind = "stop"
+	KillContainer    Kind = "kill"
+	RemoveContainer  Kind = "remove"
+	UpdateContainer  Kind = "update" // in place: the record, limits
+	PauseContainer   Kind = "pause"
+	UnpauseContainer Kind = "unpause"
+	Wait             Kind = "wait" // for a condition of another service
+	RemoveImage      Kind = "remove image"
+)
+
+// Reason is why an action is needed, from a closed list; Action.Detail adds the particulars.
+type Reason string
+
+const (
+	Missing             Reason = "missing"
+	SpecChanged         Reason = "spec changed"
+	ImageChanged        Reason = "image changed"
+	ContentChanged      Reason = "content changed" // of a secret, config or env file
+	NetworkChanged      Reason = "network changed"
+	VolumeChanged       Reason = "volume changed"
+	DependencyRecreated Reason = "dependency recreated"
+	DependencyRestarted Reason = "dependency restarted"
+	NamespaceRecreated  Reason = "namespace recreated"
+	NotRunning          Reason = "not running"
+	HasExited           Reason = "exited"
+	IsUnhealthy         Reason = "unhealthy"
+	Drifted             Reason = "drifted"
+	IsBroken            Reason = "half-made"
+	Orphan              Reason = "orphan"
+	ScaleUp             Reason = "scale up"
+	ScaleDown           Reason = "scale down"
+	Requested           Reason = "requested"
+	Forced              Reason = "force recreate"
+	PolicyAsks          Reason = "pull policy"
+	Replaced            Reason = "replaced"
+	Dependency          Reason = "dependency"
+	Restart             Reason = "restart policy"
+)
+
+// Action is one step. Actions of a plan form a DAG by After; those without an order between them run at once.
+type Action struct {
+	ID      int           `json:"id"` // index in Plan.Actions
+	Kind    Kind          `json:"kind"`
+	Address string        `json:"address"`        // service.web[2], network.front, volume.data, image.redis (by service name), ...
+	Name    string        `json:"name,omitempty"` // name on the host: container, network or volume name, image reference
+	Reason  Reason        `json:"reason"`
+	Detail  string        `json:"detail,omitempty"`
+	Changes []spec.Change `json:"changes,omitempty"`
+	After   []int         `json:"after,omitempty"`
+
+	// What it acts on.
+	Service     string `json:"service,omitempty"`
+	Replica     int    `json:"replica,omitempty"`
+	ContainerID string `json:"container_id,omitempty"` // of an existing container
+	// Replaces is the container that a create takes the place of: it hands over its anonymous volumes.
+	Replaces  string         `json:"replaces,omitempty"`
+	Condition string         `json:"condition,omitempty"` // of a wait: spec.Started, spec.Healthy, spec.CompletedSuccessfully
+	Optional  bool           `json:"optional,omitempty"`  // a wait that may fail (required: false)
+	Timeout   *time.Duration `json:"timeout,omitempty"`   // of a stop
+	Signal    string         `json:"signal,omitempty"`    // of a kill
+	Volumes   bool           `json:"volumes,omitempty"`   // a remove takes the anonymous volumes along
+}
+
+// Note is something the plan wants said that is no action: an orphan left alone, a volume whose options differ.
+type Note struct {
+	Address string `json:"address"`
+	Text    string `json:"text"`
+	Remedy  string `json:"remedy,omitempty"`
+}
+
+// Plan is what would be done.
+type Plan struct {
+	Stack   string   `json:"stack"`
+	Actions []Action `json:"actions"`
+	Notes   []Note   `json:"notes,omitempty"`
+}
+
+// Empty tells whether there is nothing to do. Waiting for what already holds is nothing.
+func (p Plan) Empty() bool {
+	for _, a := range p.Actions {
+		if a.Kind != Wait {
+			return false
+		}
+	}
+	return true
+}
+
+// Options of an up, create, scale or run.
+type Options struct {
+	Services           []string // named by the user; empty is all. Their dependencies come along unless NoDeps.
+	NoDeps             bool
+	Scale              map[string]int // overrides of replicas
+	ForceRecreate      bool
+	NoRecreate         bool
+	AlwaysRecreateDeps bool
+	RemoveOrphans      bool
+	IgnoreOrphans      bool
+	NoStart            bool            // create only
+	Pull               string          // "", always, missing, never, policy: overrides pull_policy
+	Pulled             map[string]bool // image references pulled by this operation already
+	RenewAnonVolumes   bool
+	Timeout            *time.Duration // of stops
+	WaitHealthy        bool           // `--wait`: wait for running|healthy of everything at the end
+	// KeepStopped leaves alone what a user stopped; the loop sets it, `up` doesn't.
+	KeepStopped bool
+}
