@@ -1,9 +1,23 @@
 package spec
 
+import "fmt"
+
 // Change is one field-level difference: the attribute's path and its values as JSON text, empty where absent.
-// Values of secrets are never shown, their digests are.
+// Contents of secrets are never shown,
+// not even as digests: that of a weak password gives it away.
 type Change struct {
 	Path string `json:"path"`
 	Old  string `json:"old,omitempty"`
 	New  string `json:"new,omitempty"`
+}
+
+// String is "path: old -> new".
+func (c Change) String() string {
+	show := func(s string) string {
+		if s == "" {
+			return "(none)"
+		}
+		return s
+	}
+	return fmt.Sprintf("%s: %s -> %s", c.Path, show(c.Old), show(c.New))
 }

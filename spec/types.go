@@ -74,7 +74,9 @@ type Service struct {
 	StopSignal  string                `json:"stop_signal,omitempty"`
 	StopGrace   *time.Duration        `json:"stop_grace_period,omitempty"`
 	Logging     *Logging              `json:"logging,omitempty"`
-	Profiles    []string              `json:"profiles,omitempty"`
+	// Attach says whether `up` follows the service's log; nil is yes.
+	Attach   *bool    `json:"attach,omitempty"`
+	Profiles []string `json:"profiles,omitempty"`
 
 	Runtime           string            `json:"runtime,omitempty"`
 	Privileged        bool              `json:"privileged,omitempty"`

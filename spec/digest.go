@@ -1,0 +1,45 @@
+package spec
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+)
+
+// Digest is a stable hash ("sha256:<hex>") of all that makes a new container necessary when it changes.
+//
+// Left out, because a change of it is no reason to recreate a container:
+//   - how the service relates to others and how many there are: depends_on, scale, profiles
+//   - what acts only on the next pull: pull_policy
+//   - what the daemon does around a container and can do differently from now on: restart, healthcheck,
+//     stop_signal, stop_grace_period, and whether `up` attaches to the log
+//   - labels: they are part of the container's record, and updated there in place
+//   - the position in the stack file
+//
+// The contents of configs and secrets count through their digests, env files through the merged environment.
+// The image counts by its reference only: a planner compares the image's own digest beside this one.
+func (s *Service) Digest() string {
+	sum := sha256.Sum256(mustJSON(s.container()))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// container is the service with only what its containers are made from.
+func (s *Service) container() Service {
+	c := *s
+	c.DependsOn, c.Replicas, c.Profiles = nil, 0, nil
+	c.PullPolicy = ""
+	c.Restart, c.Healthcheck, c.StopSignal, c.StopGrace, c.Attach = Restart{}, nil, "", nil, nil
+	c.Labels = nil
+	c.Position = ""
+	return c
+}
+
+// mustJSON marshals the types of this package, which can't fail: they hold neither channels, functions nor cycles.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("spec: marshal %T: %v", v, err))
+	}
+	return b
+}
