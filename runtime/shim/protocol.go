@@ -27,6 +27,8 @@ type SandboxRequest struct {
 	GIDs []IDMap `json:"gids,omitempty"`
 	// Sysctls of the network namespace (net.*), set at once.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
+	// HostNetwork asks for the user namespace only.
+	HostNetwork bool `json:"host_network,omitempty"`
 }
 
 // IDMap maps a range of ids, as in /proc/<pid>/uid_map.
@@ -38,7 +40,7 @@ type IDMap struct {
 
 // SandboxReply names the namespaces by path; they stay while the shim lives and the sandbox is not released.
 type SandboxReply struct {
-	Netns  string `json:"netns"`
+	Netns  string `json:"netns,omitempty"`
 	Userns string `json:"userns,omitempty"`
 }
 
@@ -56,8 +58,16 @@ type StartRequest struct {
 	DNS         *dns.Config `json:"dns,omitempty"`
 	// StdinOpen keeps the standard input open for Attach.
 	StdinOpen bool `json:"stdin_open,omitempty"`
+	// StdinOnce closes the standard input for good when the client that attached to it goes away (`run -i`).
+	StdinOnce bool `json:"stdin_once,omitempty"`
+	// Attach says that the frame's first two files get a copy of the output from its first byte (both the same for a terminal).
+	Attach bool `json:"attach,omitempty"`
 	// Held says that the frame carries files which the shim keeps open until the container is released: port reservations.
+	// A later start without any leaves the earlier ones in place.
 	Held int `json:"held,omitempty"`
+	// Rows and Cols are the first size of the container's terminal; zero leaves it to the bundle.
+	Rows uint16 `json:"rows,omitempty"`
+	Cols uint16 `json:"cols,omitempty"`
 }
 
 // Mount as mount(2) takes it.
@@ -108,7 +118,18 @@ type State struct {
 	Netns    string    `json:"netns,omitempty"`
 }
 
-// Event is a change of a container's state: start, exit, oom, pause, resume.
+// Kinds of events. KindState tells a state that was there before the watch began.
+const (
+	KindState    = "state"
+	KindStart    = "start"
+	KindExit     = "exit"
+	KindOOM      = "oom" // follows the exit of a container of which the kernel killed a process for memory
+	KindPause    = "pause"
+	KindResume   = "resume"
+	KindReleased = "released"
+)
+
+// Event is a change of a container's state.
 type Event struct {
 	Kind  string    `json:"kind"`
 	Time  time.Time `json:"time"`
@@ -125,19 +146,7 @@ type ExecRequest struct {
 	Cwd        string   `json:"cwd,omitempty"`
 	User       string   `json:"user,omitempty"` // as in `user:`; empty is the container's
 	TTY        bool     `json:"tty,omitempty"`
-	Rows, Cols uint16
-	Privileged bool `json:"privileged,omitempty"`
+	Rows       uint16   `json:"rows,omitempty"`
+	Cols       uint16   `json:"cols,omitempty"`
+	Privileged bool     `json:"privileged,omitempty"`
 }
-
-// Codes classify errors that cross the socket; the client turns them back into the errors below.
-type Code string
-
-const (
-	CodeNotFound  Code = "not_found"  // no such container or exec
-	CodeConflict  Code = "conflict"   // not possible in the container's state
-	CodeNoCommand Code = "no_command" // the program is not in the image, or is a folder: exit code 127
-	CodeNotExec   Code = "not_exec"   // the program may not be executed: exit code 126
-	CodeInvalid   Code = "invalid"    // the bundle asks for what the kernel or runtime refuses
-	CodeNoSpace   Code = "no_space"   // disk full
-	CodeInternal  Code = "internal"
-)
