@@ -1,0 +1,69 @@
+package bundle
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// ConfigName is the runtime-spec configuration's file name in the bundle folder.
+const ConfigName = "config.json"
+
+// Write puts the bundle on the disk: first the files, last config.json, each at once or not at all. Writing again
+// replaces everything, which is how a container gets its secrets back after a reboot: they are on a tmpfs. Nothing is
+// synced to the disk, because a bundle is always written anew after a reboot.
+func (b *Bundle) Write() error {
+	if b.hasSecrets() {
+		if err := os.MkdirAll(b.secretsDir, 0o700); err != nil {
+			return err
+		}
+	}
+	for _, f := range b.Files {
+		if err := f.write(); err != nil {
+			return err
+		}
+	}
+	config, err := json.Marshal(b.Spec)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", ConfigName, err)
+	}
+	return HostFile{Path: filepath.Join(b.Dir, ConfigName), Content: config, Mode: 0o600}.write()
+}
+
+func (b *Bundle) hasSecrets() bool {
+	for _, f := range b.Files {
+		if b.secretsDir != "" && filepath.Dir(f.Path) == b.secretsDir {
+			return true
+		}
+	}
+	return false
+}
+
+// write makes the file under another name, which a crash may leave behind and the next write uses again, and renames it.
+func (f HostFile) write() (err error) {
+	temporary := f.Path + ".new"
+	out, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(temporary)
+		}
+	}()
+	_, err = out.Write(f.Content)
+	if err == nil {
+		err = out.Chown(f.UID, f.GID)
+	}
+	if err == nil {
+		err = out.Chmod(f.Mode)
+	}
+	if closeErr := out.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(temporary, f.Path)
+}
