@@ -18,8 +18,8 @@ type Registry struct {
 	Addr    string // host:port to listen on; empty takes a free loopback port
 	// Users are lines of an htpasswd file with bcrypt hashes; with any, the registry asks for a password.
 	Users []string
-	// Command starts the program, somewhere else than here: a test's own host. Nil is exec.Command.
-	Command func(ctx context.Context, args ...string) *exec.Cmd
+	// Start starts a program somewhere else than here: on a test's own machine.
+	Start func(*exec.Cmd) error
 }
 
 // Running is a registry that was started and listens.
@@ -41,10 +41,8 @@ func Start(ctx context.Context, r Registry) (*Running, error) {
 		r.Addr = l.Addr().String()
 		l.Close()
 	}
-	if r.Command == nil {
-		r.Command = func(ctx context.Context, args ...string) *exec.Cmd {
-			return exec.CommandContext(ctx, args[0], args[1:]...)
-		}
+	if r.Start == nil {
+		r.Start = (*exec.Cmd).Start
 	}
 	dir, err := os.MkdirTemp("", "stack-registry-")
 	if err != nil {
@@ -63,10 +61,10 @@ func Start(ctx context.Context, r Registry) (*Running, error) {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := r.Command(context.WithoutCancel(ctx), "docker-registry", "serve", file)
+	cmd := exec.Command("docker-registry", "serve", file)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
+	if err := r.Start(cmd); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
 	}
@@ -89,8 +87,11 @@ func (r Registry) answers(ctx context.Context, exited <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for {
-		cmd := r.Command(ctx, "curl", "-s", "-o", os.DevNull, "http://"+r.Addr+"/v2/")
-		if cmd.Run() == nil {
+		cmd := exec.Command("curl", "-s", "-o", os.DevNull, "--max-time", "5", "http://"+r.Addr+"/v2/")
+		if err := r.Start(cmd); err != nil {
+			return err
+		}
+		if cmd.Wait() == nil {
 			return nil
 		}
 		select {
