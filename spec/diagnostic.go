@@ -26,7 +26,7 @@ type Diagnostic struct {
 	Remedy  string `json:"remedy,omitempty"`
 }
 
-// String is "file:line:column: path: summary; remedy".
+// String is "file:line:column: path: summary; remedy", with "warning: " before the path of a warning.
 func (d Diagnostic) String() string {
 	var b strings.Builder
 	if d.File != "" {
@@ -35,6 +35,9 @@ func (d Diagnostic) String() string {
 			fmt.Fprintf(&b, ":%d:%d", d.Line, d.Column)
 		}
 		b.WriteString(": ")
+	}
+	if d.Severity == Warning {
+		b.WriteString("warning: ")
 	}
 	if d.Path != "" {
 		b.WriteString(d.Path + ": ")
