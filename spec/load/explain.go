@@ -1,15 +1,102 @@
 package load
 
 import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/compose-spec/compose-go/v2/interpolation"
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/template"
+	attribute "github.com/compose-spec/compose-go/v2/tree"
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/stack-run/stack/spec"
 )
 
-// explain turns compose-go's first error into all that is wrong.
+// explain turns compose-go's first error into all that is wrong. What the tree finds has a place; only if it finds
+// nothing, compose-go's own words must do.
 func (t *tree) explain(src *source, err error, ns notes) spec.Diagnostics {
 	findings := append(spec.Diagnostics(nil), t.findings...)
+	findings = append(findings, src.warnings...)
 	findings = append(findings, ns.diagnostics(t)...)
+	if !findings.HasErrors() { // of half a file only nonsense could be said
+		data, invalid := t.data(newCaster())
+		findings = append(findings, invalid...)
+		findings = append(findings, t.violations(data)...)
+		everything := func(string) bool { return true }
+		if services := t.active(src); services != nil {
+			everything = func(name string) bool { return services[name] }
+		}
+		findings = append(findings, t.attributes(everything)...)
+		findings = append(findings, t.builds(everything)...)
+		findings = append(findings, t.values()...)
+		findings = append(findings, t.references(everything)...)
+	}
 	if !findings.HasErrors() {
 		findings = append(findings, spec.Diagnostic{Severity: spec.Error, Summary: err.Error()})
 	}
 	return sorted(findings)
+}
+
+// active are the services that the profiles enable, by what the tree knows.
+func (t *tree) active(src *source) map[string]bool {
+	services := t.root.field("services")
+	if services == nil {
+		return nil
+	}
+	all := map[string]bool{}
+	for _, name := range services.order {
+		s := types.ServiceConfig{Profiles: services.fields[name].field("profiles").texts()}
+		all[name] = s.HasProfile(src.profiles)
+	}
+	return all
+}
+
+// interpolationError says what is wrong with a variable.
+func (n *node) interpolationError(err error, path []string) spec.Diagnostic {
+	var missing *template.MissingRequiredError
+	var invalid *template.InvalidTemplateError
+	switch {
+	case errors.As(err, &missing):
+		summary := fmt.Sprintf("the variable %q must be set", missing.Variable)
+		if missing.Reason != "" {
+			summary += ": " + missing.Reason
+		}
+		return n.diagnose(spec.Error, path, summary, "set it in the environment or in .env")
+	case errors.As(err, &invalid):
+		return n.diagnose(spec.Error, path, fmt.Sprintf("%q is not a variable as Compose writes them", n.text),
+			"write ${NAME}, or $$ for a dollar sign")
+	}
+	return n.diagnose(spec.Error, path, err.Error(), "")
+}
+
+// caster turns text into numbers and booleans at the paths where compose-go does.
+type caster struct {
+	casts map[attribute.Path]interpolation.Cast
+}
+
+func newCaster() caster {
+	return caster{casts: loader.ToOptions(&types.ConfigDetails{}, nil).Interpolate.TypeCastMapping}
+}
+
+// cast returns the text itself where nothing else is wanted. The error wraps the conversion's.
+func (c caster) cast(text string, path []string) (any, error) {
+	p := attribute.NewPath()
+	for _, step := range path {
+		if _, err := strconv.Atoi(step); err == nil {
+			step = attribute.PathMatchList
+		}
+		p = p.Next(step)
+	}
+	for pattern, cast := range c.casts {
+		if p.Matches(pattern) {
+			value, err := cast(text)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", p, err)
+			}
+			return value, nil
+		}
+	}
+	return text, nil
 }

@@ -96,9 +96,19 @@ func (c *converter) service(s types.ServiceConfig) *spec.Service {
 	for _, m := range s.Configs {
 		out.Configs = append(out.Configs, fileMount(types.FileReferenceConfig(m), "/", c.stack.Configs))
 	}
+	c.checkImage(at, s.Image)
 	c.checkModes(at, out)
 	c.checkDeploy(at, s)
 	return out
+}
+
+func (c *converter) checkImage(at []string, image string) {
+	if image == "" {
+		return // a build, which is refused elsewhere
+	}
+	if err := checkImage(image); err != nil {
+		c.refuse(join(at, "image"), "write name:tag, as in nginx:alpine", "invalid image %q: %v", image, err)
+	}
 }
 
 func (c *converter) pullPolicy(at []string, s types.ServiceConfig) string {
@@ -106,6 +116,9 @@ func (c *converter) pullPolicy(at []string, s types.ServiceConfig) string {
 	switch {
 	case err != nil:
 		c.refuse(join(at, "pull_policy"), "use always, missing, never, daily, weekly or every_<duration>", "%v", err)
+	case policy == types.PullPolicyBuild && s.Image != "":
+		c.warn(join(at, "pull_policy"), "", "image builds are not supported yet: the image %s is pulled if it is missing", s.Image)
+		return types.PullPolicyMissing
 	case policy == types.PullPolicyBuild:
 		c.refuse(join(at, "pull_policy"), "use always, missing or never", "image builds are not supported yet")
 	case s.PullPolicy == types.PullPolicyRefresh:
