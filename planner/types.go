@@ -12,6 +12,8 @@ import (
 
 // Observed is what was found on this host of one stack, and of what its desired state refers to.
 type Observed struct {
+	// Stack is the stack's name. It tells its own networks and volumes from those of others.
+	Stack      string
 	Containers []Container         // of this stack, one-off ones included
 	Networks   map[string]*Network // by name on the host
 	Volumes    map[string]*Volume  // by name on the host
@@ -112,6 +114,9 @@ const (
 	RemoveImage      Kind = "remove image"
 )
 
+// RunningOrHealthy is the condition that `--wait` waits for: running and, where there is a health check, healthy.
+const RunningOrHealthy = "running_or_healthy"
+
 // Reason is why an action is needed, from a closed list; Action.Detail adds the particulars.
 type Reason string
 
@@ -138,14 +143,14 @@ const (
 	PolicyAsks          Reason = "pull policy"
 	Replaced            Reason = "replaced"
 	Dependency          Reason = "dependency"
-	Restart             Reason = "restart policy"
+	RestartPolicy       Reason = "restart policy"
 )
 
 // Action is one step. Actions of a plan form a DAG by After; those without an order between them run at once.
 type Action struct {
 	ID      int           `json:"id"` // index in Plan.Actions
 	Kind    Kind          `json:"kind"`
-	Address string        `json:"address"`        // service.web[2], network.front, volume.data, image.redis (by service name), ...
+	Address string        `json:"address"`        // service.web[2], network.front, volume.data, image.redis:7: spec.Address
 	Name    string        `json:"name,omitempty"` // name on the host: container, network or volume name, image reference
 	Reason  Reason        `json:"reason"`
 	Detail  string        `json:"detail,omitempty"`
@@ -158,7 +163,7 @@ type Action struct {
 	ContainerID string `json:"container_id,omitempty"` // of an existing container
 	// Replaces is the container that a create takes the place of: it hands over its anonymous volumes.
 	Replaces  string         `json:"replaces,omitempty"`
-	Condition string         `json:"condition,omitempty"` // of a wait: spec.Started, spec.Healthy, spec.CompletedSuccessfully
+	Condition string         `json:"condition,omitempty"` // of a wait: spec.Started, spec.Healthy, spec.CompletedSuccessfully, RunningOrHealthy
 	Optional  bool           `json:"optional,omitempty"`  // a wait that may fail (required: false)
 	Timeout   *time.Duration `json:"timeout,omitempty"`   // of a stop
 	Signal    string         `json:"signal,omitempty"`    // of a kill

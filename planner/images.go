@@ -1,0 +1,81 @@
+package planner
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/stack-run/stack/spec"
+)
+
+// draftPulls pulls what the policies ask for, and makes everything else wait for all pulls: a pull that fails then
+// leaves what runs as it is.
+func (u *up) draftPulls() {
+	pulls := map[string]int{} // by reference
+	for _, name := range u.graph.order {
+		s := u.services[name]
+		if s.Image == "" || s.bystander && !s.makesContainers() || s.replicas == 0 {
+			continue
+		}
+		action, needed := u.pull(s)
+		if _, planned := pulls[s.Image]; needed && !planned {
+			pulls[s.Image] = u.add(rankPull, action)
+		}
+	}
+	if len(pulls) == 0 {
+		return
+	}
+	ids := make([]int, 0, len(pulls))
+	for _, id := range pulls {
+		ids = append(ids, id)
+	}
+	for _, id := range u.starved(PullImage) {
+		u.after(id, ids...)
+	}
+}
+
+// pull decides by the policy whether the service's image is pulled.
+func (u *up) pull(s *course) (Action, bool) {
+	image := u.observed.Images[s.Image]
+	policy := u.policy(s)
+	action := Action{
+		Kind: PullImage, Address: spec.ImageAddress(s.Image).String(), Name: s.Image, Service: s.Name,
+		Reason: PolicyAsks, Detail: policy,
+	}
+	switch {
+	case image == nil && !s.makesContainers():
+		return Action{}, policy == "always" && !u.opts.Pulled[s.Image]
+	case image == nil && policy == "never":
+		u.problem(Problem{
+			Kind: ErrImageMissing, Address: spec.ServiceAddress(s.Name).String(), Position: s.Position,
+			Summary: fmt.Sprintf("the image %s is not in the store, and its pull policy is never", s.Image),
+			Remedy:  fmt.Sprintf("run `stack pull %s` or `stack image load`, or set another pull_policy", s.Name),
+		})
+		return Action{}, false
+	case image == nil:
+		action.Reason, action.Detail = Missing, ""
+		return action, true
+	case u.opts.Pulled[s.Image]:
+		return Action{}, false
+	case policy == "always":
+		return action, true
+	case refreshes(policy):
+		return action, image.Stale
+	}
+	return Action{}, false
+}
+
+// policy is the service's pull_policy, or what the command line says instead.
+func (u *up) policy(s *course) string {
+	if u.opts.Pull != "" && u.opts.Pull != "policy" {
+		return u.opts.Pull
+	}
+	return s.PullPolicy
+}
+
+// refreshes tells whether a policy pulls again once the image in the store has some age.
+func refreshes(policy string) bool {
+	return policy == "daily" || policy == "weekly" || strings.HasPrefix(policy, "every_")
+}
+
+// makesContainers tells whether the plan makes a container of the service.
+func (s *course) makesContainers() bool { return s.added || s.recreated }

@@ -1,0 +1,57 @@
+package planner
+
+import (
+	"fmt"
+
+	"github.com/stack-run/stack/spec"
+)
+
+// isOrphan tells whether a container of this stack belongs to no service of the stack file, enabled or not, or
+// was left behind by a `run` that is over.
+func (u *up) isOrphan(c *Container) bool { return isOrphan(u.desired, c) }
+
+func isOrphan(desired *spec.Stack, c *Container) bool {
+	if c.OneOff {
+		return !hasProcess(c)
+	}
+	_, disabled := desired.Disabled[c.Service]
+	return desired.Services[c.Service] == nil && !disabled
+}
+
+// judgeOrphans condemns the orphans when asked to, and names them otherwise.
+func (u *up) judgeOrphans() {
+	for i := range u.observed.Containers {
+		c := &u.observed.Containers[i]
+		if u.opts.IgnoreOrphans || !u.isOrphan(c) {
+			continue
+		}
+		if !u.opts.RemoveOrphans {
+			noteOrphan(&u.draft, c)
+			continue
+		}
+		u.orphans = append(u.orphans, newFate(discard, c, c.Replica, Orphan))
+	}
+}
+
+func (u *up) draftOrphans() {
+	for _, f := range u.orphans {
+		f.stopID, f.removeID = u.draftDiscard(rankInfra, f.old, f.reason, "", u.opts.Timeout)
+	}
+}
+
+func noteOrphan(d *draft, c *Container) {
+	what := "no service of the stack file"
+	if c.OneOff {
+		what = "a `run` that is over"
+	}
+	d.note(containerAddress(c), fmt.Sprintf("the container %s is an orphan: it belongs to %s", c.Name, what),
+		"remove it with --remove-orphans")
+}
+
+// containerAddress names a container by service and replica, or by itself when it is no replica.
+func containerAddress(c *Container) string {
+	if c.OneOff {
+		return spec.ServiceAddress(c.Service).String() + "/" + c.Name
+	}
+	return spec.ReplicaAddress(c.Service, c.Replica).String()
+}

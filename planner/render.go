@@ -1,0 +1,293 @@
+package planner
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stack-run/stack/spec"
+)
+
+// RenderOptions say how a plan is printed.
+type RenderOptions struct {
+	Color   bool
+	Verbose bool // every action by itself, with what it comes after; values in full
+}
+
+// Render is the plan as text: what happens to each address, why, and what changed; then the notes and a line that counts.
+func Render(p Plan, opts RenderOptions) string {
+	r := renderer{opts: opts}
+	if !p.Empty() {
+		if opts.Verbose {
+			r.actions(p)
+		} else {
+			r.changes(p)
+		}
+		r.b.WriteByte('\n')
+	}
+	r.notes(p.Notes)
+	r.b.WriteString(count(p) + "\n")
+	return r.b.String()
+}
+
+// verb is what happens to one address, in the end. Its value is its place in the count.
+type verb int
+
+const (
+	verbPull verb = iota
+	verbCreate
+	verbRecreate
+	verbUpdate
+	verbRepair
+	verbRestart
+	verbStart
+	verbUnpause
+	verbPause
+	verbStop
+	verbKill
+	verbRemove
+	verbWait
+)
+
+var verbs = map[verb]struct{ symbol, word, color string }{
+	verbPull:     {"+", "pull", green},
+	verbCreate:   {"+", "create", green},
+	verbRecreate: {"-/+", "recreate", yellow},
+	verbUpdate:   {"~", "update", yellow},
+	verbRepair:   {"~", "repair", yellow},
+	verbRestart:  {">", "restart", cyan},
+	verbStart:    {">", "start", cyan},
+	verbUnpause:  {">", "unpause", cyan},
+	verbPause:    {"|", "pause", cyan},
+	verbStop:     {"x", "stop", red},
+	verbKill:     {"x", "kill", red},
+	verbRemove:   {"-", "remove", red},
+	verbWait:     {".", "wait", dim},
+}
+
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+	dim    = "2"
+	bold   = "1"
+)
+
+// fold is all that a plan does to one address: the actions in their order.
+type fold []Action
+
+// folds groups the actions by address, in the order in which addresses first appear. A wait stands alone, and so
+// does each of several containers with the same address.
+func folds(p Plan) []fold {
+	var all []fold
+	at := map[string]int{}
+	for _, a := range p.Actions {
+		key := a.Address
+		if a.Kind == Wait {
+			key = fmt.Sprint("wait ", a.ID)
+		} else if a.Service != "" && a.Replica == 0 {
+			key += " " + a.Name
+		}
+		i, ok := at[key]
+		if !ok {
+			i = len(all)
+			at[key] = i
+			all = append(all, nil)
+		}
+		all[i] = append(all[i], a)
+	}
+	return all
+}
+
+func (f fold) verb() verb {
+	has := map[Kind]bool{}
+	for _, a := range f {
+		has[a.Kind] = true
+	}
+	created := has[CreateContainer] || has[CreateNetwork] || has[CreateVolume]
+	removed := has[RemoveContainer] || has[RemoveNetwork] || has[RemoveVolume] || has[RemoveImage]
+	switch {
+	case created && removed:
+		return verbRecreate
+	case created:
+		return verbCreate
+	case removed:
+		return verbRemove
+	case has[PullImage]:
+		return verbPull
+	case has[RepairNetwork]:
+		return verbRepair
+	case has[StopContainer] && has[StartContainer]:
+		return verbRestart
+	case has[StartContainer]:
+		return verbStart
+	case has[UnpauseContainer]:
+		return verbUnpause
+	case has[UpdateContainer]:
+		return verbUpdate
+	case has[PauseContainer]:
+		return verbPause
+	case has[StopContainer]:
+		return verbStop
+	case has[KillContainer]:
+		return verbKill
+	}
+	return verbWait
+}
+
+// cause is the action whose reason stands for the whole: the first that isn't an update, which has a line of its own.
+func (f fold) cause() Action {
+	for _, a := range f {
+		if a.Kind != UpdateContainer {
+			return a
+		}
+	}
+	return f[0]
+}
+
+func (f fold) changes() []spec.Change {
+	for _, a := range f {
+		if len(a.Changes) > 0 {
+			return a.Changes
+		}
+	}
+	return nil
+}
+
+type renderer struct {
+	b    strings.Builder
+	opts RenderOptions
+}
+
+// changes prints one entry an address.
+func (r *renderer) changes(p Plan) {
+	all := folds(p)
+	width := 0
+	for _, f := range all {
+		width = max(width, utf8.RuneCountInString(f[0].Address))
+	}
+	for _, f := range all {
+		v := verbs[f.verb()]
+		cause := f.cause()
+		symbol := r.paint(v.color, fmt.Sprintf("%3s", v.symbol))
+		address := cause.Address + strings.Repeat(" ", width-utf8.RuneCountInString(cause.Address))
+		fmt.Fprintf(&r.b, "%s %s  %-8s  %s\n", symbol, r.paint(bold, address), v.word, because(cause))
+		r.fields(f.changes())
+	}
+}
+
+// actions prints one entry an action.
+func (r *renderer) actions(p Plan) {
+	for _, a := range p.Actions {
+		v := verbs[fold{a}.verb()]
+		fmt.Fprintf(&r.b, "%s %s %s  %s", r.paint(v.color, fmt.Sprintf("#%-3d", a.ID)), a.Kind, r.paint(bold, a.Address), because(a))
+		if a.Name != "" {
+			fmt.Fprintf(&r.b, " [%s]", printable(a.Name))
+		}
+		if len(a.After) > 0 {
+			ids := make([]string, len(a.After))
+			for i, id := range a.After {
+				ids[i] = "#" + strconv.Itoa(id)
+			}
+			r.b.WriteString(" after " + strings.Join(ids, " "))
+		}
+		r.b.WriteByte('\n')
+		if a.Kind != RemoveContainer && a.Kind != StopContainer {
+			r.fields(a.Changes)
+		}
+	}
+}
+
+// because is an action's reason in words.
+func because(a Action) string {
+	if a.Kind == Wait {
+		words := strings.ReplaceAll(strings.TrimPrefix(a.Condition, "service_"), "_", " ")
+		if a.Optional {
+			words += " (optional)"
+		}
+		return words
+	}
+	if a.Detail == "" {
+		return string(a.Reason)
+	}
+	return fmt.Sprintf("%s: %s", a.Reason, printable(a.Detail))
+}
+
+func (r *renderer) fields(changes []spec.Change) {
+	for _, ch := range changes {
+		fmt.Fprintf(&r.b, "      %s: %s → %s\n", printable(ch.Path), r.value(ch.Old), r.value(ch.New))
+	}
+}
+
+// value is a field's value, cut short unless all is wanted.
+func (r *renderer) value(v string) string {
+	const most = 60
+	if v == "" {
+		return "(none)"
+	}
+	v = printable(v)
+	if runes := []rune(v); !r.opts.Verbose && len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return v
+}
+
+func (r *renderer) notes(notes []Note) {
+	for _, n := range notes {
+		line := printable(n.Text)
+		if n.Address != "" {
+			line = n.Address + ": " + line
+		}
+		if n.Remedy != "" {
+			line += "; " + printable(n.Remedy)
+		}
+		fmt.Fprintf(&r.b, "%s %s\n", r.paint(yellow, "Note:"), line)
+	}
+	if len(notes) > 0 {
+		r.b.WriteByte('\n')
+	}
+}
+
+func (r *renderer) paint(color, text string) string {
+	if !r.opts.Color {
+		return text
+	}
+	return "\x1b[" + color + "m" + text + "\x1b[0m"
+}
+
+// count is the last line: "Plan: 3 to create, 1 to recreate."
+func count(p Plan) string {
+	if p.Empty() {
+		return "Nothing to do."
+	}
+	counts := map[verb]int{}
+	for _, f := range folds(p) {
+		counts[f.verb()]++
+	}
+	var parts []string
+	for v := verbPull; v < verbWait; v++ {
+		if counts[v] > 0 {
+			parts = append(parts, fmt.Sprintf("%d to %s", counts[v], verbs[v].word))
+		}
+	}
+	return "Plan: " + strings.Join(parts, ", ") + "."
+}
+
+// printable escapes what could steer a terminal: values come from files that others may have written.
+func printable(s string) string {
+	if strings.IndexFunc(s, unicode.IsControl) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, c := range s {
+		if unicode.IsControl(c) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(c), "'"))
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}
