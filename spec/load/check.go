@@ -9,7 +9,9 @@ import (
 // check looks at what was written in files that compose-go accepts: support of each attribute, and what Compose warns of.
 func (t *tree) check(src *source, enabled func(service string) bool) spec.Diagnostics {
 	findings := append(spec.Diagnostics(nil), src.warnings...)
-	findings = append(findings, t.attributes(enabled)...)
+	unsupported := t.attributes(enabled)
+	findings = append(findings, unsupported...)
+	findings = append(findings, t.unseen(src.unsupported, unsupported, enabled)...)
 	findings = append(findings, t.builds(enabled)...)
 	if v := t.root.field("version"); v != nil {
 		findings = append(findings, v.diagnose(spec.Warning, []string{"version"},

@@ -37,6 +37,8 @@ func (src *source) details() types.ConfigDetails {
 
 func (src *source) loaderOptions(o projectOptions) func(*loader.Options) {
 	return func(lo *loader.Options) {
+		// A second look, at compose-go's result, in case the tree misses something: see unseen.
+		loader.WithSupportedAttributes(declared(), func(found []loader.UnsupportedAttribute) { src.unsupported = found })(lo)
 		lo.Profiles = src.profiles
 		lo.SkipInterpolation = o.noInterpolate
 		lo.SkipNormalization = o.noNormalize

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
+	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/stack-run/stack/spec"
@@ -40,6 +41,8 @@ type source struct {
 	profiles []string
 	inputs   inputs
 	warnings spec.Diagnostics
+	// unsupported is what compose-go found of attributes that the tables don't have.
+	unsupported []loader.UnsupportedAttribute
 }
 
 // paths are the files that have one.

@@ -107,7 +107,7 @@ func (c *converter) checkImage(at []string, image string) {
 		return // a build, which is refused elsewhere
 	}
 	if err := checkImage(image); err != nil {
-		c.refuse(join(at, "image"), "write name:tag, as in nginx:alpine", "invalid image %q: %v", image, err)
+		c.absent(join(at, "image"), "invalid image %q: %v", image, err)
 	}
 }
 
@@ -311,6 +311,7 @@ func (c *converter) securityOpts(at, opts []string) []string {
 			if !filepath.IsAbs(file) {
 				file = filepath.Join(c.project.WorkingDir, file)
 			}
+			c.tree.read = append(c.tree.read, file)
 			profile, err := os.ReadFile(file)
 			if err != nil {
 				c.absent(here, "can't read the seccomp profile %s: %s", file, cause(err))

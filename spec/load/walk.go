@@ -3,11 +3,14 @@ package load
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/schema"
+	attribute "github.com/compose-spec/compose-go/v2/tree"
 
 	"github.com/stack-run/stack/spec"
 )
@@ -184,3 +187,51 @@ func descend(all func() *rule, key string) func() *rule {
 		return r.child(key)
 	}
 }
+
+// declared are the paths of all tables in compose-go's form: what is ignored or refused is reported by the walk.
+var declared = sync.OnceValue(func() []attribute.Path {
+	var paths []attribute.Path
+	var collect func(r *rule, path attribute.Path)
+	collect = func(r *rule, path attribute.Path) {
+		for step, next := range r.next {
+			here := path.Next(step)
+			if next.verdict != unknown {
+				paths = append(paths, here)
+			}
+			if next.verdict == honoured || next.verdict == unknown {
+				collect(next, here)
+				continue
+			}
+			// Whatever is below has been judged with it.
+			for _, p := range schema.AttributePaths() {
+				if strings.HasPrefix(string(p), string(here)+".") {
+					paths = append(paths, p)
+				}
+			}
+		}
+	}
+	collect(rules(), attribute.NewPath())
+	return paths
+})
+
+// unseen are the attributes that compose-go finds in its result and the tables don't have, but for those the walk has
+// reported. There should be none: it is the net under the tree.
+func (t *tree) unseen(found []loader.UnsupportedAttribute, reported spec.Diagnostics, enabled func(string) bool) spec.Diagnostics {
+	var findings spec.Diagnostics
+	for _, u := range found {
+		path := u.Path.Parts()
+		if len(path) > 1 && path[0] == "services" && !enabled(path[1]) {
+			continue
+		}
+		written := pathString(slices.DeleteFunc(slices.Clone(path), func(step string) bool { return step == attribute.PathMatchList }))
+		covered := slices.ContainsFunc(reported, func(d spec.Diagnostic) bool {
+			return d.Severity == spec.Error && strings.HasPrefix(written, listIndex.ReplaceAllString(d.Path, ""))
+		})
+		if !covered {
+			findings = append(findings, t.diagnose(spec.Error, path, fmt.Sprintf("%s is not supported yet", last(path)), "take it out"))
+		}
+	}
+	return findings
+}
+
+var listIndex = regexp.MustCompile(`\[\d+\]`)

@@ -1,0 +1,40 @@
+package load
+
+import (
+	"context"
+	"slices"
+
+	"github.com/stack-run/stack/spec/cache"
+)
+
+// Cached is Load for a command that may run again on the same files: a result that still holds is taken from the
+// directory, and a new one kept there. Version is the program's. A directory that can't be written to costs time only.
+//
+// A result from the cache has no project to Render.
+func Cached(ctx context.Context, dir, version string, o Options) (*Result, error) {
+	if slices.Contains(o.Files, stdinName) {
+		return Load(ctx, o)
+	}
+	key, err := cache.NewKey(version, o)
+	if err != nil {
+		return nil, err
+	}
+	where := o
+	where.Environ = nil
+	slot, err := cache.NewKey(where)
+	if err != nil {
+		return nil, err
+	}
+	if e, ok := cache.Lookup(dir, slot, key); ok {
+		return &Result{Stack: e.Stack, Warnings: e.Warnings}, nil
+	}
+	result, err := Load(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if result.Inputs != nil {
+		// Not kept is not wrong: the next load is as good as this one.
+		_ = cache.Store(dir, slot, key, cache.Entry{Stack: result.Stack, Warnings: result.Warnings}, result.Inputs, result.Started)
+	}
+	return result, nil
+}
