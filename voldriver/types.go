@@ -40,4 +40,6 @@ type Mount struct {
 	Options     []string `json:"options,omitempty"` // OCI mount options: rbind, ro, rro, rslave, size=...
 	Volume      string   `json:"volume,omitempty"`  // name of the volume behind it
 	ReadOnly    bool     `json:"read_only,omitempty"`
+	// CopyUp says that the volume has not been filled from the image yet: call Store.CopyUp before the first start.
+	CopyUp bool `json:"copy_up,omitempty"`
 }
