@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stack-run/stack/netdriver/dns"
+	"github.com/stack-run/stack/netdriver/loopback6"
 )
 
 // Version of the protocol. A daemon speaks to shims of its own version and older.
@@ -65,6 +66,9 @@ type StartRequest struct {
 	// Held says that the frame carries files which the shim keeps open until the container is released: port reservations.
 	// A later start without any leaves the earlier ones in place.
 	Held int `json:"held,omitempty"`
+	// Forwards are held files that the shim serves itself, by their place among the held ones: IPv6 clients that address
+	// translation can't serve.
+	Forwards []loopback6.Forward `json:"forwards,omitempty"`
 	// Rows and Cols are the first size of the container's terminal; zero leaves it to the bundle.
 	Rows uint16 `json:"rows,omitempty"`
 	Cols uint16 `json:"cols,omitempty"`

@@ -196,3 +196,21 @@ func (c *Conn) drop() {
 	}
 	c.files = nil
 }
+
+// ReceiveFile takes one file that the peer sends with any bytes, as OCI runtimes send a terminal.
+func ReceiveFile(sock *net.UnixConn) (int, error) {
+	var data [4096]byte
+	var oob [256]byte
+	_, n, _, _, err := sock.ReadMsgUnix(data[:], oob[:])
+	if err != nil {
+		return -1, err
+	}
+	fds, err := rights(oob[:n])
+	if err == nil && len(fds) == 1 {
+		return fds[0], nil
+	}
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+	return -1, errors.Join(ErrProtocol, err)
+}
