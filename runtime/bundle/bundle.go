@@ -105,13 +105,16 @@ type Bundle struct {
 	secretsDir string
 }
 
+// ociVersion is one that older runtime programs take as well: crun up to 1.8 refuses 1.1 and above.
+const ociVersion = "1.0.2"
+
 // Make decides how the container looks. All that is wrong is reported in one error, see AttributeError.
 func Make(in Input) (*Bundle, error) {
 	b := &builder{
 		Input:  in,
 		bundle: &Bundle{Dir: in.Dir, secretsDir: in.SecretsDir},
 		spec: &specs.Spec{
-			Version:     specs.Version,
+			Version:     ociVersion,
 			Root:        &specs.Root{Path: filepath.Join(in.Dir, "rootfs"), Readonly: in.Service.ReadOnly},
 			Annotations: in.Service.Annotations,
 			Process:     &specs.Process{},

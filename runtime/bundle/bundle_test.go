@@ -189,9 +189,9 @@ func TestMake(t *testing.T) {
 
 		{"limits", spec.Service{Resources: spec.Resources{NanoCPUs: 15e8, CPUShares: 512, CPUSet: "0-1", Memory: 64 << 20, MemoryReservation: 32 << 20, MemorySwappiness: &swappiness, PIDs: 10}}, nil, resources,
 			`{"memory":{"limit":67108864,"reservation":33554432,"swap":134217728,"swappiness":0},"cpu":{"shares":512,"quota":150000,"period":100000,"cpus":"0-1"},"pids":{"limit":10}}`},
-		{"no limits", spec.Service{}, nil, resources, `{"memory":{},"cpu":{},"pids":{"limit":-1}}`},
+		{"no limits", spec.Service{}, nil, resources, `{"memory":{},"cpu":{}}`},
 		{"swap without accounting", spec.Service{Resources: spec.Resources{Memory: 64 << 20}}, func(in *Input) { in.Host.SwapLimit = false }, resources,
-			`{"memory":{"limit":67108864},"cpu":{},"pids":{"limit":-1}}`},
+			`{"memory":{"limit":67108864},"cpu":{}}`},
 		{"cgroup_parent", spec.Service{CgroupParent: "mine"}, nil, func(b *Bundle) any { return b.Spec.Linux.CgroupsPath }, "/mine/" + id},
 		{"annotations", spec.Service{Annotations: map[string]string{"a": "b"}}, nil, func(b *Bundle) any { return b.Spec.Annotations }, map[string]string{"a": "b"}},
 
@@ -410,7 +410,7 @@ func TestDetectHost(t *testing.T) {
 
 func args(b *Bundle) any      { return b.Spec.Process.Args }
 func env(b *Bundle) any       { return b.Spec.Process.Env }
-func identity(b *Bundle) any      { return b.Spec.Process.User }
+func identity(b *Bundle) any  { return b.Spec.Process.User }
 func bounding(b *Bundle) any  { return b.Spec.Process.Capabilities.Bounding }
 func rlimitsOf(b *Bundle) any { return b.Spec.Process.Rlimits }
 func nnp(b *Bundle) any       { return b.Spec.Process.NoNewPrivileges }

@@ -36,7 +36,7 @@ func (b *builder) limits() error {
 	for _, name := range slices.Sorted(maps.Keys(b.Service.Ulimits)) {
 		l, attribute := b.Service.Ulimits[name], "ulimits."+name
 		id := "RLIMIT_" + strings.ToUpper(name)
-		if !slices.ContainsFunc(rlimits, func(r rlimit) bool { return r.name == id }) {
+		if name != strings.ToLower(name) || !slices.ContainsFunc(rlimits, func(r rlimit) bool { return r.name == id }) {
 			return invalid(attribute, "there is no such limit")
 		}
 		if l.Soft < -1 || l.Hard < -1 {

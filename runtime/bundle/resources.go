@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -12,11 +13,12 @@ import (
 )
 
 const (
-	cpuPeriod    = 100000  // microseconds, of a limit in cores
-	minMemory    = 6 << 20 // bytes; below it a container's init can't start
-	minQuota     = 1000    // microseconds, the kernel's
-	unlimited    = int64(-1)
-	swapMultiple = 2 // memory plus swap, where the file limits memory only
+	defaultShares = 1024
+	cpuPeriod     = 100000  // microseconds, of a limit in cores
+	minMemory     = 6 << 20 // bytes; below it a container's init can't start
+	minQuota      = 1000    // microseconds, the kernel's
+	unlimited     = int64(-1)
+	swapMultiple  = 2 // memory plus swap, where the file limits memory only
 )
 
 func (b *builder) resources() error {
@@ -41,10 +43,50 @@ func Resources(s *spec.Service, h Host) (*specs.LinuxResources, []string, error)
 	out.BlockIO = block
 	if pids := s.Resources.PIDs; pids > 0 {
 		out.Pids = &specs.LinuxPids{Limit: &pids}
-	} else {
-		out.Pids = &specs.LinuxPids{Limit: ptr(unlimited)} // also when updating: the limit is gone
 	}
 	return out, warnings, errors.Join(cpuErr, memErr, blockErr)
+}
+
+// UpdateResources are the limits for a container that runs: like Resources, but what the service does not limit (any more)
+// is set to unlimited, where leaving it out would keep the old limit. Block I/O weights and rates are not taken back.
+func UpdateResources(s *spec.Service, h Host) (*specs.LinuxResources, []string, error) {
+	r, warnings, err := Resources(s, h)
+	if err != nil {
+		return nil, warnings, err
+	}
+	if r.CPU.Shares == nil {
+		r.CPU.Shares = ptr(uint64(defaultShares))
+	}
+	if r.CPU.Quota == nil {
+		r.CPU.Quota = ptr(unlimited)
+	}
+	if r.CPU.Period == nil {
+		r.CPU.Period = ptr(uint64(cpuPeriod))
+	}
+	if r.CPU.Cpus == "" {
+		online, err := os.ReadFile("/sys/devices/system/cpu/online")
+		if err != nil {
+			return nil, warnings, err
+		}
+		r.CPU.Cpus = strings.TrimSpace(string(online))
+	}
+	if r.Pids == nil {
+		r.Pids = &specs.LinuxPids{Limit: ptr(unlimited)}
+	}
+	if r.Memory.Limit == nil {
+		r.Memory.Limit = ptr(unlimited)
+	}
+	if r.Memory.Swap == nil && h.SwapLimit {
+		r.Memory.Swap = ptr(unlimited)
+	}
+	if r.Memory.Reservation == nil {
+		if h.CgroupV2 { // here it is a protection, and "none" can't be said by the field
+			r.Unified = map[string]string{"memory.low": "0"}
+		} else {
+			r.Memory.Reservation = ptr(unlimited)
+		}
+	}
+	return r, warnings, nil
 }
 
 func cpuLimits(r spec.Resources, h Host, warn func(string, ...any)) (*specs.LinuxCPU, error) {

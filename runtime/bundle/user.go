@@ -36,6 +36,7 @@ func (b *builder) identity() error {
 		if err != nil {
 			return invalid("group_add", "%w", err)
 		}
+		slices.Sort(more) // they come in random order
 		for _, gid := range more {
 			u.groups = append(u.groups, uint32(gid))
 		}
