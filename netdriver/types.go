@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"github.com/stack-run/stack/netdriver/loopback6"
 )
 
 // Errors are classified by these; each is wrapped with names and the remedy.
@@ -89,6 +91,37 @@ type Sandbox struct {
 type Reservation struct {
 	ContainerID string
 	Files       []*os.File
+	// ipv6 are the files that package loopback6 can serve: index and target port.
+	ipv6 []forward
+}
+
+type forward struct {
+	file int
+	port uint16
+}
+
+// Forwards lists what the holder of the files serves by itself with package loopback6, once the container's endpoint
+// is known: IPv6 clients that address translation cannot serve.
+func (r Reservation) Forwards(e Endpoint) (out []loopback6.Forward) {
+	target := e.IPv6.Addr()
+	if !target.IsValid() {
+		target = e.IPv4.Addr()
+	}
+	for _, f := range r.ipv6 {
+		if target.IsValid() {
+			out = append(out, loopback6.Forward{File: f.file, Target: netip.AddrPortFrom(target, f.port)})
+		}
+	}
+	return out
+}
+
+// Close closes the daemon's copies of the files, once they are in the hands of the shim or the start has failed.
+func (r Reservation) Close() error {
+	var errs []error
+	for _, f := range r.Files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Driver makes the links of one kind of network. Every method is idempotent; Remove and Disconnect of what is not

@@ -11,6 +11,7 @@ import "net/netip"
 // Record is one container's names and addresses on one network.
 type Record struct {
 	ContainerID string       `json:"container_id"`
+	Container   string       `json:"container,omitempty"` // its name, which an address resolves back to
 	Names       []string     `json:"names"`
 	Addresses   []netip.Addr `json:"addresses"`
 }

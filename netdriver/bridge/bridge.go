@@ -1,0 +1,273 @@
+// Package bridge makes networks of one host: a Linux bridge each, a veth pair for each container.
+package bridge
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/stack-run/stack/netdriver"
+	"github.com/stack-run/stack/netdriver/firewall"
+)
+
+// Driver makes bridges whose names and owner marks derive from seed.
+type Driver struct {
+	seed string
+	fw   *firewall.Table
+}
+
+var (
+	_ netdriver.Driver  = (*Driver)(nil)
+	_ netdriver.Sweeper = (*Driver)(nil)
+)
+
+// New gives the driver of the daemon known by seed (its root folder), which enters its bridges in fw.
+func New(seed string, fw *firewall.Table) *Driver { return &Driver{seed: seed, fw: fw} }
+
+// owner marks links as this daemon's (shown as alias by `ip link`). Links without it are never removed.
+func (d *Driver) owner() string { return "stack:" + d.seed }
+
+// short hashes parts to n hex digits.
+func short(n int, parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:n]
+}
+
+// LinkName is the bridge's name in the kernel.
+func (d *Driver) linkName(n netdriver.Network) string {
+	if o, err := parse(n.Options); err == nil && o.name != "" {
+		return o.name
+	}
+	return "st-" + short(12, d.seed, n.Name)
+}
+
+// Validate implements netdriver.Driver.
+func (d *Driver) Validate(n netdriver.Network) error {
+	_, err := parse(n.Options)
+	if !n.IPv4 && !n.IPv6 {
+		err = errors.Join(err, fmt.Errorf("neither IPv4 nor IPv6 is enabled: %w", netdriver.ErrUnsupported))
+	}
+	return err
+}
+
+// Create makes the bridge, or completes and corrects the one that is there.
+func (d *Driver) Create(_ context.Context, n *netdriver.Network) error {
+	o, err := parse(n.Options)
+	if err != nil {
+		return err
+	}
+	n.Link = d.linkName(*n)
+	br, err := d.ensureLink(n, o)
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", n.Link, err)
+	}
+	// Before the link is up, so that nothing passes it unfiltered.
+	if err := d.fw.AddNetworks(d.entry(*n, o)); err != nil {
+		return err
+	}
+	for key, value := range linkSettings(*n) {
+		if err := os.WriteFile(filepath.Join("/proc/sys/net", key), []byte(value), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("bridge %s: %w", n.Link, err)
+		}
+	}
+	for _, a := range gateways(*n) {
+		if err := netlink.AddrReplace(br, a); err != nil {
+			return fmt.Errorf("bridge %s: address %s: %w", n.Link, a.IPNet, err)
+		}
+	}
+	if err := netlink.LinkSetUp(br); err != nil {
+		return fmt.Errorf("bridge %s: %w", n.Link, err)
+	}
+	return nil
+}
+
+func (d *Driver) entry(n netdriver.Network, o options) firewall.Network {
+	return firewall.Network{Link: n.Link, Internal: n.Internal, IPv6: n.IPv6, Masquerade4: o.masquerade && n.IPv4, Masquerade6: o.masquerade && n.IPv6}
+}
+
+func (d *Driver) ensureLink(n *netdriver.Network, o options) (netlink.Link, error) {
+	existing, err := netlink.LinkByName(n.Link)
+	if err == nil {
+		if existing.Type() != "bridge" {
+			return nil, fmt.Errorf("a link of this name exists and is a %s: %w", existing.Type(), netdriver.ErrConflict)
+		}
+		if other := existing.Attrs().Alias; other != d.owner() && other != "" && o.name == "" {
+			return nil, fmt.Errorf("the link belongs to %s: %w", other, netdriver.ErrConflict)
+		}
+		return existing, nil
+	}
+	if !errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil, err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = n.Link, o.mtu, hardwareAddr(gatewayAddr(*n))
+	if o.mtu == 0 {
+		attrs.MTU = uplinkMTU()
+	}
+	br := &netlink.Bridge{LinkAttrs: attrs}
+	if err := netlink.LinkAdd(br); err != nil {
+		return nil, err
+	}
+	if err := netlink.LinkSetAlias(br, d.owner()); err != nil {
+		return nil, errors.Join(err, netlink.LinkDel(br))
+	}
+	return br, nil
+}
+
+// uplinkMTU is 1500, or less where the host's default route leads through a link with less.
+func uplinkMTU() int {
+	mtu := 1500
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return mtu
+	}
+	for _, r := range routes {
+		if r.Dst != nil && r.Dst.IP != nil && !r.Dst.IP.IsUnspecified() {
+			continue
+		}
+		if l, err := netlink.LinkByIndex(r.LinkIndex); err == nil && l.Attrs().MTU < mtu && l.Attrs().MTU >= 1280 {
+			mtu = l.Attrs().MTU
+		}
+	}
+	return mtu
+}
+
+// linkSettings are the bridge's own kernel settings, below /proc/sys/net. They go with the bridge.
+func linkSettings(n netdriver.Network) map[string]string {
+	s := map[string]string{
+		// So that 127.0.0.1:<published port> on the host reaches containers; the firewall keeps containers from abusing it.
+		"ipv4/conf/" + n.Link + "/route_localnet": "1",
+		// A container must not be able to give the host a default route.
+		"ipv6/conf/" + n.Link + "/accept_ra":  "0",
+		"ipv6/conf/" + n.Link + "/accept_dad": "0",
+	}
+	if !n.IPv6 {
+		s = map[string]string{
+			"ipv4/conf/" + n.Link + "/route_localnet": "1",
+			"ipv6/conf/" + n.Link + "/disable_ipv6":   "1",
+		}
+	}
+	return s
+}
+
+// gateways are the bridge's own addresses.
+func gateways(n netdriver.Network) (out []*netlink.Addr) {
+	for _, s := range n.Subnets {
+		if !s.Gateway.IsValid() {
+			continue
+		}
+		out = append(out, address(netip.PrefixFrom(s.Gateway, s.Prefix.Bits())))
+	}
+	return out
+}
+
+// address as netlink takes it; IPv6 without duplicate detection, so that it works at once.
+func address(p netip.Prefix) *netlink.Addr {
+	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+	if p.Addr().Is6() {
+		a.Flags = unix.IFA_F_NODAD
+	}
+	return a
+}
+
+func gatewayAddr(n netdriver.Network) netip.Addr {
+	for _, s := range n.Subnets {
+		if s.Gateway.IsValid() {
+			return s.Gateway
+		}
+	}
+	return netip.Addr{}
+}
+
+// hardwareAddr derives from an address, so that an address always has the same one and no neighbour cache goes stale.
+func hardwareAddr(a netip.Addr) net.HardwareAddr { return netdriver.HardwareAddr(a) }
+
+// Remove takes the bridge and what is plugged into it away, unless it was not made by this daemon.
+func (d *Driver) Remove(_ context.Context, n netdriver.Network) error {
+	name := n.Link
+	if name == "" {
+		name = d.linkName(n)
+	}
+	if err := d.removeLink(name); err != nil {
+		return err
+	}
+	return d.fw.RemoveNetworks(name)
+}
+
+func (d *Driver) removeLink(name string) error {
+	l, err := netlink.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", name, err)
+	}
+	ports, err := d.ports(l.Attrs().Index)
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", name, err)
+	}
+	for _, p := range ports {
+		if err := deleteLink(p); err != nil {
+			return fmt.Errorf("bridge %s: %w", name, err)
+		}
+	}
+	if l.Attrs().Alias != d.owner() {
+		return nil // a bridge of the user's that the network was put on
+	}
+	return deleteLink(l)
+}
+
+func deleteLink(l netlink.Link) error {
+	if err := netlink.LinkDel(l); err != nil && !errors.Is(err, syscall.ENODEV) {
+		return fmt.Errorf("remove link %s: %w", l.Attrs().Name, err)
+	}
+	return nil
+}
+
+// Observe implements netdriver.Driver.
+func (d *Driver) Observe(_ context.Context, n netdriver.Network) ([]string, error) {
+	l, err := netlink.LinkByName(n.Link)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return []string{fmt.Sprintf("bridge %s is missing", n.Link)}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bridge %s: %w", n.Link, err)
+	}
+	var drift []string
+	if l.Attrs().Flags&net.FlagUp == 0 {
+		drift = append(drift, fmt.Sprintf("bridge %s is down", n.Link))
+	}
+	have, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("bridge %s: %w", n.Link, err)
+	}
+	for _, want := range gateways(n) {
+		found := false
+		for _, a := range have {
+			found = found || a.IPNet.String() == want.IPNet.String()
+		}
+		if !found {
+			drift = append(drift, fmt.Sprintf("bridge %s lacks its address %s", n.Link, want.IPNet))
+		}
+	}
+	words, err := d.fw.Observe(d.entry(n, mustParse(n)))
+	return append(drift, words...), err
+}
+
+func mustParse(n netdriver.Network) options {
+	o, _ := parse(n.Options) // Validate has accepted them
+	return o
+}

@@ -1,0 +1,268 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/stack-run/stack/netdriver"
+)
+
+// parallel sandboxes in the making. The kernel does most of this under one lock; what overlaps is the waiting.
+const parallel = 4
+
+// portPrefix starts the names of the host's ends of veth pairs.
+const portPrefix = "sv"
+
+func (d *Driver) portName(network, container string) string {
+	return portPrefix + short(13, d.seed, network, container)
+}
+
+// Connect implements netdriver.Driver.
+func (d *Driver) Connect(ctx context.Context, n netdriver.Network, sandboxes []netdriver.Sandbox) error {
+	br, err := netlink.LinkByName(n.Link)
+	if err != nil {
+		return fmt.Errorf("network %s: bridge %s: %w", n.Name, n.Link, err)
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink: %w", err)
+	}
+	defer h.Close()
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for _, s := range sandboxes {
+		for _, e := range s.Endpoints {
+			if e.Network != n.Name {
+				continue
+			}
+			group.Go(func() error {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := d.plug(h, br, n, s, e); err != nil {
+					return fmt.Errorf("connect %s to network %s: %w", e.Container, n.Name, err)
+				}
+				return nil
+			})
+		}
+	}
+	return group.Wait()
+}
+
+// plug makes one veth pair and what belongs to it inside the sandbox. On failure it leaves nothing of it.
+func (d *Driver) plug(h *netlink.Handle, br netlink.Link, n netdriver.Network, s netdriver.Sandbox, e netdriver.Endpoint) (err error) {
+	ns, err := os.Open(s.Netns)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	in, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	defer in.Close()
+
+	p := pair{
+		host: d.portName(n.Name, s.ContainerID), bridge: br.Attrs().Index, mtu: br.Attrs().MTU,
+		peer: e.Interface, peerNetns: int(ns.Fd()), mac: macOf(e),
+	}
+	err = p.add()
+	if errors.Is(err, syscall.EEXIST) {
+		if complete(in, e) {
+			return nil
+		}
+		// Left by a daemon that died half-way, or by an earlier sandbox of the container.
+		if old, findErr := h.LinkByName(p.host); findErr == nil {
+			if err := deleteLink(old); err != nil {
+				return err
+			}
+		}
+		err = p.add()
+	}
+	if err != nil {
+		return fmt.Errorf("make interface %s: %w", e.Interface, err)
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		if l, findErr := h.LinkByName(p.host); findErr == nil {
+			err = errors.Join(err, deleteLink(l))
+		}
+	}()
+	if err := d.tunePort(h, n, p.host); err != nil {
+		return err
+	}
+	return configure(in, n, e)
+}
+
+// tunePort lets a container reach its own published port where br_netfilter bridges the translated packet back to the
+// port it came from (hairpin), and keeps containers of a network without inter-container connections apart.
+func (d *Driver) tunePort(h *netlink.Handle, n netdriver.Network, name string) error {
+	isolated := mustParse(n).isolated
+	if !isolated && !bridgeNetfilter() {
+		return nil
+	}
+	port, err := h.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("port %s: %w", name, err)
+	}
+	if bridgeNetfilter() {
+		if err := h.LinkSetHairpin(port, true); err != nil {
+			return fmt.Errorf("port %s: hairpin: %w", name, err)
+		}
+	}
+	if isolated {
+		if err := h.LinkSetIsolated(port, true); err != nil {
+			return fmt.Errorf("port %s: isolate: %w", name, err)
+		}
+	}
+	return nil
+}
+
+var bridgeNetfilter = sync.OnceValue(func() bool {
+	b, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables")
+	return err == nil && strings.TrimSpace(string(b)) == "1"
+})
+
+// pair is a veth pair, made by one netlink message: both ends named, one up on the bridge, one in the sandbox. (The kernel
+// refuses to bring the second end up before the pair is complete.)
+type pair struct {
+	host      string
+	bridge    int
+	mtu       int
+	peer      string
+	peerNetns int
+	mac       net.HardwareAddr
+}
+
+func (p pair) add() error {
+	up := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	up.Change, up.Flags = unix.IFF_UP, unix.IFF_UP
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	req.AddData(up)
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.host)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(p.mtu))))
+	req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(p.bridge))))
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
+	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
+	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.peer))
+	peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(p.mtu)))
+	peer.AddRtAttr(unix.IFLA_ADDRESS, p.mac)
+	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(p.peerNetns)))
+	req.AddData(info)
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+func macOf(e netdriver.Endpoint) net.HardwareAddr {
+	if mac, err := net.ParseMAC(e.MAC); err == nil {
+		return mac
+	}
+	if e.IPv4.IsValid() {
+		return hardwareAddr(e.IPv4.Addr())
+	}
+	return hardwareAddr(e.IPv6.Addr())
+}
+
+// complete tells whether the sandbox already has the endpoint's interface with its addresses.
+func complete(in *netlink.Handle, e netdriver.Endpoint) bool {
+	l, err := in.LinkByName(e.Interface)
+	if err != nil || l.Attrs().HardwareAddr.String() != macOf(e).String() {
+		return false
+	}
+	have, err := in.AddrList(l, netlink.FAMILY_ALL)
+	if err != nil {
+		return false
+	}
+	for _, want := range []netip.Prefix{e.IPv4, e.IPv6} {
+		found := !want.IsValid()
+		for _, a := range have {
+			found = found || a.IPNet.String() == want.String()
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// configure gives the interface its addresses and routes.
+func configure(in *netlink.Handle, n netdriver.Network, e netdriver.Endpoint) error {
+	l, err := in.LinkByName(e.Interface)
+	if err != nil {
+		return fmt.Errorf("interface %s: %w", e.Interface, err)
+	}
+	families := []netip.Prefix{e.IPv4, e.IPv6}
+	for _, p := range families {
+		if !p.IsValid() {
+			continue
+		}
+		if err := in.AddrAdd(l, address(p)); err != nil && !errors.Is(err, syscall.EEXIST) {
+			return fmt.Errorf("interface %s: address %s: %w", e.Interface, p, err)
+		}
+	}
+	if err := in.LinkSetUp(l); err != nil {
+		return fmt.Errorf("interface %s: %w", e.Interface, err)
+	}
+	if !e.Gateway || n.Internal {
+		return nil
+	}
+	for _, s := range n.Subnets {
+		for _, p := range families {
+			if !s.Gateway.IsValid() || !s.Prefix.Contains(p.Addr()) {
+				continue
+			}
+			if err := in.RouteReplace(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: s.Gateway.AsSlice()}); err != nil {
+				return fmt.Errorf("interface %s: default route by %s: %w", e.Interface, s.Gateway, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Disconnect implements netdriver.Driver. Removing the host's end removes the pair.
+func (d *Driver) Disconnect(_ context.Context, n netdriver.Network, sandboxes []netdriver.Sandbox) error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink: %w", err)
+	}
+	defer h.Close()
+	var errs []error
+	for _, s := range sandboxes {
+		l := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: d.portName(n.Name, s.ContainerID)}}
+		if err := delByName(h, l); err != nil {
+			errs = append(errs, fmt.Errorf("disconnect %s from network %s: %w", s.ContainerID, n.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func delByName(h *netlink.Handle, l netlink.Link) error {
+	found, err := h.LinkByName(l.Attrs().Name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := h.LinkDel(found); err != nil && !errors.Is(err, syscall.ENODEV) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+package firewall
+
+import (
+	"net/netip"
+	"os"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Redirect sends what programs in a network namespace address to from (UDP and TCP) to another port of the same
+// address. So the name service can answer at port 53 of 127.0.0.11 while the container's own program has port 53 of all
+// other addresses, the wildcard included. The rules live in the namespace and go with it. Calling it again is no error.
+func Redirect(netns *os.File, from netip.AddrPort, port uint16) error {
+	c, err := nftables.New(nftables.WithNetNSFd(int(netns.Fd())))
+	if err != nil {
+		return err
+	}
+	t := c.AddTable(&nftables.Table{Name: "stack-dns", Family: nftables.TableFamilyIPv4})
+	accept := nftables.ChainPolicyAccept
+	out := c.AddChain(&nftables.Chain{
+		Name: "output", Table: t, Type: nftables.ChainTypeNAT, Policy: &accept,
+		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityRef(-100),
+	})
+	c.FlushTable(t)
+	// ip daddr 127.0.0.11 meta l4proto {tcp, udp} th dport 53 redirect to :port
+	for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+		c.AddRule(&nftables.Rule{Table: t, Chain: out, Exprs: []expr.Any{
+			&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+			equal(reg0, from.Addr().AsSlice()),
+			load(expr.MetaKeyL4PROTO, reg0),
+			equal(reg0, []byte{proto}),
+			&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+			equal(reg0, binaryutil.BigEndian.PutUint16(from.Port())),
+			&expr.Immediate{Register: reg0, Data: from.Addr().AsSlice()},
+			&expr.Immediate{Register: reg0 + 1, Data: binaryutil.BigEndian.PutUint16(port)},
+			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg0, RegProtoMin: reg0 + 1},
+		}})
+	}
+	return c.Flush()
+}

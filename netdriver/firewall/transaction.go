@@ -1,0 +1,118 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// numbering guards the library's process-wide counter of set numbers.
+var numbering sync.Mutex
+
+// transaction sends what fn adds as one all-or-nothing change.
+func (t *Table) transaction(fn func(*nftables.Conn, *schema) error) error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	if err := fn(c, newSchema(t.name)); err != nil {
+		return err
+	}
+	return c.Flush()
+}
+
+// exists is nil when the set does, unix.ENOENT when it or its table does not. (The library's listing of elements hides
+// the system's error.)
+func exists(c *nftables.Conn, set *nftables.Set) error {
+	_, err := c.GetSetByName(set.Table, set.Name)
+	return err
+}
+
+// ensure makes the table, or brings the rules of an older revision up to date, and switches forwarding on.
+func (t *Table) ensure(networks []Network) error {
+	if !t.built {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		err = exists(c, newSchema(t.name).marker)
+		switch {
+		case err == nil:
+			t.built = true
+		case !errors.Is(err, unix.ENOENT):
+			return err
+		}
+	}
+	var four, six bool
+	for _, n := range networks {
+		four = true
+		six = six || n.IPv6
+	}
+	if !t.built {
+		if err := t.build(); err != nil {
+			return err
+		}
+		t.built = true
+	}
+	return t.enableForwarding(four, six)
+}
+
+func (t *Table) build() error {
+	return t.transaction(func(c *nftables.Conn, s *schema) error {
+		numbering.Lock()
+		defer numbering.Unlock()
+		c.AddTable(s.table)
+		for _, set := range append(s.sets(), s.marker) {
+			if err := c.AddSet(set, nil); err != nil {
+				return err
+			}
+		}
+		addChains(c, s)
+		return nil
+	})
+}
+
+// drop removes the table and restores forwarding.
+func (t *Table) drop() error {
+	t.built, t.forwards4, t.forwards6 = false, false, false
+	return t.withForwardingLock(func() error {
+		changed, err := t.changedSettings()
+		if errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("nftables table %s: %w", t.name, err)
+		}
+		// Settings first: a crash in between leaves the table, and with it the memory of what to put back.
+		if err := t.restoreForwarding(changed); err != nil {
+			return err
+		}
+		err = t.transaction(func(c *nftables.Conn, s *schema) error {
+			c.DelTable(s.table)
+			return nil
+		})
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove nftables table %s: %w", t.name, err)
+		}
+		return nil
+	})
+}
+
+// Present tells whether the table is in the kernel with the current rules.
+func (t *Table) Present() (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c, err := nftables.New()
+	if err != nil {
+		return false, err
+	}
+	err = exists(c, newSchema(t.name).marker)
+	if errors.Is(err, unix.ENOENT) {
+		t.built, t.forwards4, t.forwards6 = false, false, false
+		return false, nil
+	}
+	return err == nil, err
+}
