@@ -28,7 +28,7 @@ func (s *Service) Digest() string {
 func (s *Service) container() Service {
 	c := *s
 	c.DependsOn, c.Replicas, c.Profiles = nil, 0, nil
-	c.PullPolicy = ""
+	c.PullPolicy, c.PullAge = "", 0
 	c.Restart, c.Healthcheck, c.StopSignal, c.StopGrace, c.Attach = Restart{}, nil, "", nil, nil
 	c.Labels = nil
 	c.Position = ""

@@ -26,12 +26,14 @@ type Stack struct {
 
 // Service is one service, resolved. A zero field means that the file does not say.
 type Service struct {
-	Name          string `json:"name"`
-	Image         string `json:"image,omitempty"`
-	Platform      string `json:"platform,omitempty"`
-	PullPolicy    string `json:"pull_policy,omitempty"` // "", always, never, missing, if_not_present, daily, weekly, every_<duration>
-	ContainerName string `json:"container_name,omitempty"`
-	Replicas      int    `json:"replicas"`
+	Name       string `json:"name"`
+	Image      string `json:"image,omitempty"`
+	Platform   string `json:"platform,omitempty"`
+	PullPolicy string `json:"pull_policy,omitempty"` // "", always, never, missing, if_not_present, daily, weekly, every_<duration>
+	// PullAge is how old a pulled image may be with the policies daily, weekly and every_<duration>; else 0.
+	PullAge       time.Duration `json:"pull_age,omitempty"`
+	ContainerName string        `json:"container_name,omitempty"`
+	Replicas      int           `json:"replicas"`
 	// Position of the service's key in the stack file, for diagnostics: file:line:column.
 	Position string `json:"position,omitempty"`
 

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -16,7 +17,7 @@ import (
 
 // explain turns compose-go's first error into all that is wrong. What the tree finds has a place; only if it finds
 // nothing, compose-go's own words must do.
-func (t *tree) explain(src *source, err error, ns notes) spec.Diagnostics {
+func (t *tree) explain(ctx context.Context, src *source, err error, ns notes) spec.Diagnostics {
 	findings := append(spec.Diagnostics(nil), t.findings...)
 	findings = append(findings, src.warnings...)
 	findings = append(findings, ns.diagnostics(t)...)
@@ -32,6 +33,7 @@ func (t *tree) explain(src *source, err error, ns notes) spec.Diagnostics {
 		findings = append(findings, t.builds(everything)...)
 		findings = append(findings, t.values()...)
 		findings = append(findings, t.references(everything)...)
+		findings = append(findings, t.beyond(ctx, src, data, findings)...)
 	}
 	if !findings.HasErrors() {
 		findings = append(findings, spec.Diagnostic{Severity: spec.Error, Summary: err.Error()})

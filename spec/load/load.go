@@ -72,7 +72,7 @@ func (src *source) load(ctx context.Context, o Options, started time.Time) (*Res
 	}
 	notes := hearing.heard()
 	if err != nil {
-		return nil, files.explain(src, err, notes)
+		return nil, files.explain(ctx, src, err, notes)
 	}
 	if project, err = enable(project, o.Services); err != nil {
 		return nil, fail("", "%v", err)
@@ -80,7 +80,7 @@ func (src *source) load(ctx context.Context, o Options, started time.Time) (*Res
 	findings := files.check(src, isEnabled(project))
 	findings = append(findings, notes.diagnostics(files)...)
 	if project, err = resolveFiles(project, files, o, &findings); err != nil {
-		return nil, append(findings, files.explain(src, err, nil)...)
+		return nil, append(findings, files.explain(ctx, src, err, nil)...)
 	}
 	stack := convert(project, files, o, &findings)
 	stack.Files = src.paths()

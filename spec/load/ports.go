@@ -122,8 +122,8 @@ func (c *converter) sharedPorts() {
 	for _, name := range slices.Sorted(maps.Keys(c.stack.Services)) {
 		s := c.stack.Services[name]
 		at := []string{"services", name}
-		if s.Replicas == 0 {
-			continue
+		if s.Replicas == 0 || s.NetworkMode != "" && s.NetworkMode != "bridge" {
+			continue // publishes nothing
 		}
 		for _, p := range s.Ports {
 			if p.Published == "" || strings.Contains(p.Published, "-") {

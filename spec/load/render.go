@@ -69,7 +69,7 @@ func (src *source) renderPartly(ctx context.Context, o Options, r RenderOptions,
 	project, err := src.compose(ctx, steps)
 	notes := hearing.heard()
 	if err != nil {
-		return nil, nil, files.explain(src, err, notes)
+		return nil, nil, files.explain(ctx, src, err, notes)
 	}
 	if project, err = enable(project, o.Services); err != nil {
 		return nil, nil, fail("", "%v", err)
@@ -81,7 +81,7 @@ func (src *source) renderPartly(ctx context.Context, o Options, r RenderOptions,
 	switch {
 	case !r.NoEnvResolution:
 		if project, err = resolveFiles(project, files, o, &findings); err != nil {
-			return nil, nil, append(findings, files.explain(src, err, nil)...)
+			return nil, nil, append(findings, files.explain(ctx, src, err, nil)...)
 		}
 	case !o.AllResources:
 		project = project.WithoutUnnecessaryResources()
@@ -113,7 +113,7 @@ func (src *source) model(ctx context.Context, steps projectOptions) (map[string]
 	files := parseTree(src)
 	model, err := loader.LoadModelWithContext(ctx, src.details(), src.loaderOptions(steps))
 	if err != nil {
-		return nil, nil, files.explain(src, err, nil)
+		return nil, nil, files.explain(ctx, src, err, nil)
 	}
 	return model, sorted(append(spec.Diagnostics(nil), src.warnings...)), nil
 }

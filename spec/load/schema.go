@@ -141,6 +141,9 @@ func phrase(v *jsonschema.ValidationError) (summary, remedy string) {
 	case *violated.Format:
 		return fmt.Sprintf("%v is not a %s", k.Got, k.Want), "write it like 1m30s"
 	case *violated.Pattern:
+		if last(v.InstanceLocation) == "pull_policy" {
+			return fmt.Sprintf("%q is not a pull policy", k.Got), pullPolicyRemedy
+		}
 		return fmt.Sprintf("%q has characters that are not possible here", k.Got), "it must match " + k.Want
 	case *violated.Minimum:
 		return "must not be less than " + k.Want.RatString(), ""

@@ -22,6 +22,7 @@ func (c *converter) service(s types.ServiceConfig) *spec.Service {
 		Image:         s.Image,
 		Platform:      s.Platform,
 		PullPolicy:    c.pullPolicy(at, s),
+		PullAge:       pullAge(s),
 		ContainerName: s.ContainerName,
 		Replicas:      s.GetScale(),
 		Attach:        s.Attach,
@@ -111,11 +112,13 @@ func (c *converter) checkImage(at []string, image string) {
 	}
 }
 
+const pullPolicyRemedy = "use always, missing, never, daily, weekly or every_<duration>"
+
 func (c *converter) pullPolicy(at []string, s types.ServiceConfig) string {
 	policy, _, err := s.GetPullPolicy()
 	switch {
 	case err != nil:
-		c.refuse(join(at, "pull_policy"), "use always, missing, never, daily, weekly or every_<duration>", "%v", err)
+		c.refuse(join(at, "pull_policy"), pullPolicyRemedy, "%v", err)
 	case policy == types.PullPolicyBuild && s.Image != "":
 		c.warn(join(at, "pull_policy"), "", "image builds are not supported yet: the image %s is pulled if it is missing", s.Image)
 		return types.PullPolicyMissing
@@ -125,6 +128,15 @@ func (c *converter) pullPolicy(at []string, s types.ServiceConfig) string {
 		c.refuse(join(at, "pull_policy"), "use daily, weekly or every_<duration>", "the pull policy refresh is not supported yet")
 	}
 	return s.PullPolicy
+}
+
+// pullAge is the age of the policies that have one.
+func pullAge(s types.ServiceConfig) time.Duration {
+	_, age, err := s.GetPullPolicy()
+	if err != nil {
+		return 0 // refused by pullPolicy
+	}
+	return age
 }
 
 // command keeps apart what is not given (nil) and what is given as empty.

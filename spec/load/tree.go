@@ -120,7 +120,7 @@ func (n *node) diagnose(severity spec.Severity, path []string, summary, remedy s
 func pathString(path []string) string {
 	var b strings.Builder
 	for i, step := range path {
-		if _, err := strconv.Atoi(step); err == nil && i > 1 {
+		if _, err := strconv.Atoi(step); err == nil && (i > 1 || i == 1 && path[0] == "include") {
 			b.WriteString("[" + step + "]")
 			continue
 		}

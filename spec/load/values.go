@@ -89,6 +89,9 @@ func (n *node) each(pattern, path []string, f func(n *node, path []string)) {
 }
 
 func checkImage(text string) error {
+	if text == "" {
+		return nil // said better by references
+	}
 	_, err := reference.ParseDockerRef(text)
 	return err
 }

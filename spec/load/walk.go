@@ -150,7 +150,7 @@ func (w *walker) attribute(n *node, key string, parent *rule, all func() *rule, 
 		w.walk(n, r, descend(all, key), here)
 	case passed:
 	case warned:
-		w.report(n, spec.Warning, here, fmt.Sprintf("%s is ignored: %s", key, r.why), "")
+		w.report(n, spec.Warning, here, fmt.Sprintf("%s has no effect: %s", key, r.why), "")
 	case denied:
 		w.report(n, spec.Error, here, r.what, r.why)
 	default:
