@@ -92,7 +92,7 @@ func (s *Store) fill(v Volume, source string) error {
 			return err
 		}
 	}
-	if err := copyAttributes(v.Mountpoint, whole, source); err != nil {
+	if err := copyAttributes(v.Mountpoint, whole); err != nil {
 		return err
 	}
 	if len(entries) > 0 { // the record must not reach the disk before the data
@@ -100,7 +100,10 @@ func (s *Store) fill(v Volume, source string) error {
 			return err
 		}
 	}
-	return os.Remove(whole)
+	if err := os.Remove(whole); err != nil {
+		return err
+	}
+	return copyTimes(v.Mountpoint, source)
 }
 
 // isEmpty leaves out what a new file system has and what an interrupted copy left.
@@ -151,9 +154,8 @@ func copyTimes(target, source string) error {
 	return nil
 }
 
-// copyAttributes gives the volume's root the owner, mode and extended attributes of the copied folder, and the times of the
-// image's.
-func copyAttributes(target, copied, source string) error {
+// copyAttributes gives the volume's root the owner, mode and extended attributes of the copied folder.
+func copyAttributes(target, copied string) error {
 	st, err := os.Lstat(copied)
 	if err != nil {
 		return err
@@ -178,7 +180,7 @@ func copyAttributes(target, copied, source string) error {
 			return &os.PathError{Op: "setxattr " + name, Path: target, Err: err}
 		}
 	}
-	return copyTimes(target, source)
+	return nil
 }
 
 func syncAt(path string) error {

@@ -92,11 +92,16 @@ func (s *Store) volumeOf(ctx context.Context, in Scope, m spec.Mount) (Volume, e
 // Anonymous makes the volume behind a container's mount that names none, or finds it. Its name follows from the three, so
 // that a crash can't make a second one.
 func (s *Store) Anonymous(ctx context.Context, stack, containerID, target string) (Volume, bool, error) {
-	sum := sha256.Sum256([]byte(stack + "\x00" + containerID + "\x00" + path.Clean(target)))
 	return s.Ensure(ctx, Volume{
-		Name:      hex.EncodeToString(sum[:]),
+		Name:      AnonymousName(stack, containerID, target),
 		Stack:     stack,
 		Anonymous: true,
 		Labels:    map[string]string{"com.docker.volume.anonymous": ""},
 	})
+}
+
+// AnonymousName is the name of the volume behind a container's mount that names none: 64 hex digits.
+func AnonymousName(stack, containerID, target string) string {
+	sum := sha256.Sum256([]byte(stack + "\x00" + containerID + "\x00" + path.Clean(target)))
+	return hex.EncodeToString(sum[:])
 }

@@ -80,9 +80,22 @@ func Mount(t *testing.T, m voldriver.Mount, target string) {
 		}
 	}
 	recursive := slices.Contains(m.Options, "rro")
-	options := slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "rro" })
+	propagation := map[string]uintptr{
+		"private": unix.MS_PRIVATE, "rprivate": unix.MS_PRIVATE | unix.MS_REC, "shared": unix.MS_SHARED,
+		"rshared": unix.MS_SHARED | unix.MS_REC, "slave": unix.MS_SLAVE, "rslave": unix.MS_SLAVE | unix.MS_REC,
+	}
+	var passOn uintptr
+	options := slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool {
+		passOn |= propagation[o]
+		return o == "rro" || propagation[o] != 0
+	})
 	if err := (&mount.Mount{Type: m.Type, Source: m.Source, Options: options}).Mount(target); err != nil {
 		t.Fatalf("mount %s (%s, %s): %v", m.Source, m.Type, strings.Join(m.Options, ","), err)
+	}
+	if passOn != 0 {
+		if err := unix.Mount("", target, "", passOn, ""); err != nil {
+			t.Fatalf("change the propagation of %s: %v", target, err)
+		}
 	}
 	if recursive {
 		if err := unix.MountSetattr(-1, target, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
