@@ -24,6 +24,7 @@ type container struct {
 	last     *run // the run before, for exit codes of execs not yet asked for
 	net      *os.File
 	user     *os.File
+	maps     idMaps // of the user namespace
 	held     []*os.File
 	forwards []io.Closer // what serves some of the held files
 	released bool

@@ -28,11 +28,15 @@ type embedded struct {
 type embeddedChild struct{ process *libcontainer.Process }
 
 // startEmbedded creates the container and executes its program.
-func startEmbedded(root, id string, spec *specs.Spec, io *stdio) (_ *embedded, err error) {
+func startEmbedded(root, id string, spec *specs.Spec, maps *idMaps, io *stdio) (engine, error) {
+	if maps != nil {
+		spec.Linux.UIDMappings, spec.Linux.GIDMappings = nil, nil
+	}
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: id, Spec: spec})
 	if err != nil {
 		return nil, shimError(shim.CodeInvalid, "%v", err)
 	}
+	maps.apply(config)
 	config.Seccomp = internSeccomp(config.Seccomp)
 	process, err := newProcess(spec.Process, io)
 	if err != nil {

@@ -137,7 +137,8 @@ func (h *host) bundle(id string, change func(*specs.Spec), args ...string) shim.
 	h.t.Helper()
 	dir := filepath.Join(h.root, id)
 	image := filepath.Join(h.root, "image")
-	for _, d := range []string{dir, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(image, "etc"), filepath.Join(image, "tmp")} {
+	for _, d := range []string{dir, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(image, "etc"), filepath.Join(image, "tmp"),
+		filepath.Join(image, "proc"), filepath.Join(image, "dev")} {
 		must(h.t, os.MkdirAll(d, 0o755))
 	}
 	if _, err := os.Stat(filepath.Join(image, "box")); err != nil {
@@ -148,7 +149,7 @@ func (h *host) bundle(id string, change func(*specs.Spec), args ...string) shim.
 	}
 	caps := []string{"CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_NET_BIND_SERVICE"}
 	spec := &specs.Spec{
-		Version: specs.Version, Hostname: id,
+		Version: "1.0.2", Hostname: id, // which older runtime programs know, too
 		Process: &specs.Process{
 			Args: append([]string{"/box"}, args...), Cwd: "/", Env: []string{"PATH=/bin:/", "HOME=/root"}, NoNewPrivileges: true,
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
@@ -254,3 +255,5 @@ func alive(pid int) bool {
 	i := bytes.LastIndexByte(data, ')')
 	return i > 0 && len(data) > i+2 && data[i+2] != 'Z' && syscall.Kill(pid, 0) == nil
 }
+
+func itoa(n int) string { return fmt.Sprint(n) }

@@ -29,7 +29,7 @@ func (s *Server) sandbox(r shim.SandboxRequest) (shim.SandboxReply, error) {
 			return shim.SandboxReply{}, fmt.Errorf("sandbox of %s: %w", r.ID, err)
 		}
 		c.mu.Lock()
-		c.net, c.user = net, user
+		c.net, c.user, c.maps = net, user, idMaps{r.UIDs, r.GIDs}
 		c.state.Netns = fdPath(net)
 		c.publish(shim.KindState)
 		c.mu.Unlock()

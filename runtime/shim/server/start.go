@@ -157,12 +157,12 @@ func (r *run) execute(v shim.StartRequest, spec *specs.Spec) error {
 	s.children.forking()
 	defer s.children.forked()
 	if v.Runtime == "" {
-		r.engine, err = startEmbedded(s.libcontainerDir(), r.c.id, spec, r.io)
+		r.engine, err = startEmbedded(s.libcontainerDir(), r.c.id, spec, s.mapsOf(spec), r.io)
 	} else {
 		r.engine, err = s.startProgram(v, spec, r.io)
 	}
 	if err != nil {
-		return err
+		return err // and r.engine is nil: the starters return it as an interface
 	}
 	r.started = time.Now()
 	pid := r.engine.pid()

@@ -50,7 +50,7 @@ func run(name string, args []string) {
 		os.Exit(code)
 	case "sleep":
 		if len(args) == 0 {
-			select {} //nolint:all
+			time.Sleep(1 << 62)
 		}
 		d, _ := time.ParseDuration(args[0])
 		time.Sleep(d)
