@@ -6,11 +6,15 @@ import (
 	"github.com/stack-run/stack/spec"
 )
 
-// checkServices finds what makes the chosen services impossible as the file has them.
+// checkServices finds what makes services impossible as the file has them: those asked for, and those of which
+// containers are made again all the same.
 func (u *up) checkServices() {
 	for _, name := range u.graph.order {
-		if s := u.services[name]; !s.bystander {
+		s := u.services[name]
+		if !s.bystander {
 			u.checkService(s)
+		}
+		if !s.bystander || s.makesContainers() {
 			u.checkNeeds(s)
 		}
 	}
@@ -44,7 +48,7 @@ func (u *up) checkNeeds(s *course) {
 	address := spec.ServiceAddress(s.Name).String()
 	for _, l := range s.links {
 		provider := u.services[l.service]
-		if l.binds() && provider.replicas == 0 && len(provider.containers) == 0 {
+		if l.binds() && provider.replicas == 0 {
 			u.problem(Problem{
 				Kind: ErrScale, Address: address, Position: s.Position,
 				Summary: fmt.Sprintf("shares a namespace or volumes with %s, which has no container", l.service),

@@ -91,7 +91,11 @@ func (u *up) draftStart(s *course, f *fate, action Action) {
 	}
 	action.Kind, action.Changes = StartContainer, nil
 	f.startID = u.add(s.rank, action)
-	u.after(f.startID, f.stopID, f.createID, f.updateID)
+	if f.createID != none {
+		u.after(f.startID, f.createID)
+	} else {
+		u.after(f.startID, f.stopID, f.updateID)
+	}
 }
 
 func (u *up) draftUpdate(s *course, f *fate, action Action) {
@@ -123,7 +127,7 @@ func (u *up) linkContainers(s *course) {
 	tied := false
 	for _, l := range s.links {
 		provider := u.services[l.service]
-		if l.follows() && (provider.recreated || provider.restarted) || l.binds() && provider.recreated {
+		if l.follows() && (provider.recreated || provider.restarted) || l.binds() && (provider.recreated || provider.shrunk) {
 			tied = true
 			u.stopBefore(s, provider)
 		}
@@ -131,19 +135,33 @@ func (u *up) linkContainers(s *course) {
 			for _, p := range provider.fates {
 				for _, f := range s.fates {
 					u.after(f.createID, p.createID)
+					if p.what == discard {
+						u.after(f.createID, p.removeID) // so that nobody joins a namespace that goes
+					}
 				}
 			}
 		}
 	}
 	for _, f := range s.fates {
 		f.early = f.early || tied
+		if f.what == replace || f.what == discard {
+			for _, id := range f.old.NamespaceOf {
+				if owner := u.going[id]; owner != nil {
+					f.early = true
+					u.after(owner.stopID, f.stopID)
+				}
+			}
+		}
 		if first := f.ends(); (f.what == replace || f.what == restart) && !f.early {
 			// What is needed to run again comes first, so that the container serves until all is ready.
 			u.after(first, infra...)
 			u.after(first, needs...)
 		}
-		u.after(f.createID, infra...)
-		u.after(f.startID, infra...)
+		if f.createID != none {
+			u.after(f.createID, infra...)
+		} else {
+			u.after(f.startID, infra...)
+		}
 		u.after(f.startID, needs...)
 	}
 }

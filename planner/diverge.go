@@ -28,8 +28,8 @@ func (u *up) mustReplace(s *course, c *Container) *fate {
 	}
 	done := u.done(s, c)
 	if !done {
-		if provider := u.lostProvider(s, c); provider != "" {
-			return again(NamespaceRecreated, provider)
+		if reason, provider := u.lostProvider(s, c); reason != "" {
+			return again(reason, provider)
 		}
 	}
 	if s.bystander {
@@ -198,29 +198,44 @@ func (u *up) offVolume(s *course, c *Container) string {
 
 // lostProvider is the service or container whose namespace or volumes the container holds on to although there is, or
 // will be, another one in its place.
-func (u *up) lostProvider(s *course, c *Container) string {
+func (u *up) lostProvider(s *course, c *Container) (Reason, string) {
 	for _, l := range s.links {
 		provider := u.services[l.service]
 		if !l.binds() {
 			continue
 		}
-		if provider.recreated || l.shares && (provider.added || !s.bystander) && strayed(provider, c) {
-			return l.service
+		touched := provider.added || provider.recreated || provider.restarted || provider.shrunk
+		if l.shares && (touched || !s.bystander) && strayed(provider, c) {
+			return NamespaceRecreated, l.service
+		}
+		if l.shares && len(c.NamespaceOf) > 0 {
+			continue
+		}
+		if provider.recreated {
+			return DependencyRecreated, l.service
+		}
+	}
+	// A bystander may share by what it was made from, although the file says otherwise by now.
+	for _, id := range c.NamespaceOf {
+		if f := u.going[id]; f != nil {
+			return NamespaceRecreated, f.old.Service
 		}
 	}
 	for _, name := range namespaceContainers(s.Service) {
 		id, ok := u.observed.Foreign[name]
 		if ok && len(c.NamespaceOf) > 0 && !slices.Contains(c.NamespaceOf, id) {
-			return "container " + name
+			return NamespaceRecreated, "container " + name
 		}
 	}
-	return ""
+	return "", ""
 }
 
-// strayed tells whether the container shares namespaces, but with none of the provider's containers.
+// strayed tells whether the container shares namespaces, but with none of the containers that the provider keeps.
 func strayed(provider *course, c *Container) bool {
 	if len(c.NamespaceOf) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(provider.containers, func(p *Container) bool { return slices.Contains(c.NamespaceOf, p.ID) })
+	return !slices.ContainsFunc(provider.fates, func(f *fate) bool {
+		return (f.what == keep || f.what == restart) && slices.Contains(c.NamespaceOf, f.old.ID)
+	})
 }

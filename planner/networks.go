@@ -32,34 +32,34 @@ func (u *up) judgeNetworks() {
 		if s.bystander || s.replicas == 0 && len(s.containers) == 0 {
 			continue
 		}
-		for key := range s.Networks {
-			if n := u.desired.Networks[key]; n != nil && u.networks[key] == nil {
-				u.networks[key] = &netCourse{Network: n, observed: u.observed.Networks[n.Name], removeID: none, readyID: none}
-			}
-		}
+		u.useNetworks(s)
 	}
 	for _, key := range slices.Sorted(maps.Keys(u.networks)) {
-		u.judgeNetwork(u.networks[key])
+		if n := u.networks[key]; n.differs(u.desired.Name) {
+			n.remake = true
+			u.checkRemake(n)
+		}
 	}
 }
 
-func (u *up) judgeNetwork(n *netCourse) {
-	address := spec.NetworkAddress(n.Key).String()
-	switch {
-	case n.observed == nil && n.External && !n.builtin():
-		u.problem(Problem{
-			Kind: ErrNotFound, Address: address,
-			Summary: fmt.Sprintf("the network %s is external and doesn't exist", n.Name),
-			Remedy:  "bring up the stack that makes it, or remove `external: true` so that this one does",
-		})
-	case n.observed == nil || n.External:
-	case n.observed.Stack != u.desired.Name:
-		u.note(address, fmt.Sprintf("the network %s exists but was not made by this stack; it is used as it is", n.Name),
-			"say `external: true` if that is meant, or give the network another name")
-	case n.observed.Digest != "" && n.observed.Digest != NetworkDigest(*n.Network):
-		n.remake = true
-		u.checkRemake(n)
+func (u *up) useNetworks(s *course) {
+	for key := range s.Networks {
+		if n := u.desired.Networks[key]; n != nil && u.networks[key] == nil {
+			u.networks[key] = &netCourse{Network: n, observed: u.observed.Networks[n.Name], removeID: none, readyID: none}
+		}
 	}
+}
+
+// differs tells whether the network is there, this stack's own, and made with other options.
+func (n *netCourse) differs(stack string) bool {
+	o := n.observed
+	return o != nil && !n.External && o.Stack == stack && o.Digest != "" && o.Digest != NetworkDigest(*n.Network)
+}
+
+// attached tells whether a container that may have a process is on the network: what doesn't run keeps none in use.
+func (c *Container) attached(network string) bool {
+	_, on := c.Networks[network]
+	return on && hasProcess(c)
 }
 
 // checkRemake finds containers that would keep a network with changed options from being removed.
@@ -67,7 +67,7 @@ func (u *up) checkRemake(n *netCourse) {
 	users := slices.Clone(n.observed.Users)
 	for i := range u.observed.Containers {
 		c := &u.observed.Containers[i]
-		if _, on := c.Networks[n.Name]; !on {
+		if !c.attached(n.Name) {
 			continue
 		}
 		remade := !c.OneOff && u.services[c.Service] != nil
@@ -85,12 +85,27 @@ func (u *up) checkRemake(n *netCourse) {
 	}
 }
 
+// draftNetworks creates the networks that are missing, removes and creates those that differ, and repairs those of which
+// something is missing in the kernel. Containers that are made again although nobody asked for their services may need
+// networks, too; those are never removed for that.
 func (u *up) draftNetworks() {
+	for _, s := range u.services {
+		if s.bystander && s.makesContainers() {
+			u.useNetworks(s)
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(u.networks)) {
 		n := u.networks[key]
-		action := Action{Address: spec.NetworkAddress(key).String(), Name: n.Name}
+		address := spec.NetworkAddress(key).String()
+		action := Action{Address: address, Name: n.Name}
 		switch {
-		case n.builtin() || n.observed == nil && n.External:
+		case n.builtin():
+		case n.observed == nil && n.External:
+			u.problem(Problem{
+				Kind: ErrNotFound, Address: address,
+				Summary: fmt.Sprintf("the network %s is external and doesn't exist", n.Name),
+				Remedy:  "bring up the stack that makes it, or remove `external: true` so that this one does",
+			})
 		case n.observed == nil:
 			action.Kind, action.Reason = CreateNetwork, Missing
 			n.readyID = u.add(rankInfra, action)
@@ -100,7 +115,11 @@ func (u *up) draftNetworks() {
 			action.Kind = CreateNetwork
 			n.readyID = u.add(rankInfra, action)
 			u.after(n.readyID, n.removeID)
-		case len(n.observed.Drift) > 0 && n.observed.Stack == u.desired.Name:
+		case n.External:
+		case n.observed.Stack != u.desired.Name:
+			u.note(address, fmt.Sprintf("the network %s exists but was not made by this stack; it is used as it is", n.Name),
+				"say `external: true` if that is meant, or give the network another name")
+		case len(n.observed.Drift) > 0:
 			action.Kind, action.Reason, action.Detail = RepairNetwork, Drifted, strings.Join(n.observed.Drift, ", ")
 			n.readyID = u.add(rankInfra, action)
 		}

@@ -48,10 +48,10 @@ func noteOrphan(d *draft, c *Container) {
 		"remove it with --remove-orphans")
 }
 
-// containerAddress names a container by service and replica, or by itself when it is no replica.
+// containerAddress is a container's service and replica, or the service alone when it was made by `run`.
 func containerAddress(c *Container) string {
 	if c.OneOff {
-		return spec.ServiceAddress(c.Service).String() + "/" + c.Name
+		return spec.ServiceAddress(c.Service).String()
 	}
 	return spec.ReplicaAddress(c.Service, c.Replica).String()
 }

@@ -19,12 +19,13 @@ type RenderOptions struct {
 // Render is the plan as text: what happens to each address, why, and what changed; then the notes and a line that counts.
 func Render(p Plan, opts RenderOptions) string {
 	r := renderer{opts: opts}
-	if !p.Empty() {
-		if opts.Verbose {
-			r.actions(p)
-		} else {
-			r.changes(p)
-		}
+	switch {
+	case opts.Verbose:
+		r.actions(p)
+	case !p.Empty():
+		r.changes(p)
+	}
+	if r.b.Len() > 0 {
 		r.b.WriteByte('\n')
 	}
 	r.notes(p.Notes)
@@ -184,21 +185,42 @@ func (r *renderer) actions(p Plan) {
 	for _, a := range p.Actions {
 		v := verbs[fold{a}.verb()]
 		fmt.Fprintf(&r.b, "%s %s %s  %s", r.paint(v.color, fmt.Sprintf("#%-3d", a.ID)), a.Kind, r.paint(bold, a.Address), because(a))
-		if a.Name != "" {
-			fmt.Fprintf(&r.b, " [%s]", printable(a.Name))
-		}
-		if len(a.After) > 0 {
-			ids := make([]string, len(a.After))
-			for i, id := range a.After {
-				ids[i] = "#" + strconv.Itoa(id)
-			}
-			r.b.WriteString(" after " + strings.Join(ids, " "))
+		for _, extra := range extras(a) {
+			r.b.WriteString(" " + extra)
 		}
 		r.b.WriteByte('\n')
 		if a.Kind != RemoveContainer && a.Kind != StopContainer {
 			r.fields(a.Changes)
 		}
 	}
+}
+
+// extras are an action's particulars beyond what it is and why.
+func extras(a Action) []string {
+	var extras []string
+	if a.Name != "" && !strings.HasSuffix(a.Address, "."+a.Name) {
+		extras = append(extras, "["+printable(a.Name)+"]")
+	}
+	if a.Replaces != "" {
+		extras = append(extras, "replaces="+short(a.Replaces))
+	}
+	if a.Timeout != nil {
+		extras = append(extras, "timeout="+a.Timeout.String())
+	}
+	if a.Signal != "" {
+		extras = append(extras, "signal="+printable(a.Signal))
+	}
+	if a.Volumes {
+		extras = append(extras, "with anonymous volumes")
+	}
+	if len(a.After) > 0 {
+		ids := make([]string, len(a.After))
+		for i, id := range a.After {
+			ids[i] = "#" + strconv.Itoa(id)
+		}
+		extras = append(extras, "after "+strings.Join(ids, " "))
+	}
+	return extras
 }
 
 // because is an action's reason in words.

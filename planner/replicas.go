@@ -72,8 +72,12 @@ func (u *up) decide(s *course) {
 	u.scaleUp(s)
 	slices.SortStableFunc(s.fates, func(a, b *fate) int { return cmp.Compare(a.replica, b.replica) })
 	for _, f := range s.fates {
+		if f.what == replace || f.what == discard {
+			u.going[f.old.ID] = f
+		}
 		s.added = s.added || f.what == create
 		s.recreated = s.recreated || f.what == replace
+		s.shrunk = s.shrunk || f.what == discard
 		s.restarted = s.restarted || f.what == restart
 		s.revived = s.revived || f.what == keep && f.start
 	}
@@ -192,8 +196,16 @@ func (u *up) follow(s *course, f *fate) {
 			continue
 		}
 		f.what, f.reason, f.detail, f.start, f.unpause = restart, reason, l.service, true, false
+		if u.homeless(f.old) {
+			f.what, f.reason = replace, NamespaceRecreated // it couldn't start again as it is
+		}
 		return
 	}
+}
+
+// homeless tells whether a container shares a namespace of a container that isn't there any more.
+func (u *up) homeless(c *Container) bool {
+	return slices.ContainsFunc(c.NamespaceOf, func(id string) bool { return !u.present[id] })
 }
 
 func exitCode(c *Container) string { return fmt.Sprintf("exit code %d", c.ExitCode) }

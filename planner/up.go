@@ -29,11 +29,11 @@ func Up(desired *spec.Stack, observed *Observed, opts Options) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	u.checkServices()
 	u.judgeNetworks()
 	for _, name := range u.graph.order {
 		u.decide(u.services[name])
 	}
+	u.checkServices()
 	u.judgeOrphans()
 	u.findHandovers()
 
@@ -70,6 +70,8 @@ type up struct {
 	networks  map[string]*netCourse // by key: those in use
 	volumes   map[string]int        // by key: creating actions
 	waits     map[waitKey]int
+	going     map[string]*fate // by id: containers that are replaced or removed
+	present   map[string]bool  // by id: containers that are there, also those of other stacks
 	orphans   []*fate
 	handovers []handover
 }
@@ -88,6 +90,7 @@ type course struct {
 
 	added     bool // some container is made where there was none
 	recreated bool // some container is made again
+	shrunk    bool // some container is removed
 	restarted bool // some running container is stopped and started
 	revived   bool // some container that didn't run is started
 }
@@ -107,6 +110,8 @@ func newUp(desired *spec.Stack, observed *Observed, opts Options) (*up, error) {
 		networks: map[string]*netCourse{},
 		volumes:  map[string]int{},
 		waits:    map[waitKey]int{},
+		going:    map[string]*fate{},
+		present:  map[string]bool{},
 	}
 	u.chooseServices()
 	return u, u.problems.err()
@@ -128,9 +133,14 @@ func (u *up) chooseServices() {
 	chosen := u.chosen()
 	byService := map[string][]*Container{}
 	for i := range u.observed.Containers {
-		if c := &u.observed.Containers[i]; !c.OneOff {
+		c := &u.observed.Containers[i]
+		u.present[c.ID] = true
+		if !c.OneOff {
 			byService[c.Service] = append(byService[c.Service], c)
 		}
+	}
+	for _, id := range u.observed.Foreign {
+		u.present[id] = true
 	}
 	for i, name := range u.graph.order {
 		s := u.desired.Services[name]

@@ -35,11 +35,11 @@ func (u *up) draftVolumes() {
 	}
 }
 
-// usedVolumes are the keys of the volumes that the chosen services mount, sorted.
+// usedVolumes are the keys of the volumes that the plan's services mount, sorted.
 func (u *up) usedVolumes() []string {
 	used := map[string]bool{}
 	for _, s := range u.services {
-		if s.bystander || s.replicas == 0 {
+		if s.bystander && !s.makesContainers() || s.replicas == 0 {
 			continue
 		}
 		for _, key := range namedVolumes(s.Service) {

@@ -1,6 +1,10 @@
 package planner
 
-import "github.com/stack-run/stack/spec"
+import (
+	"slices"
+
+	"github.com/stack-run/stack/spec"
+)
 
 // waitKey tells waits apart: dependents that wait for the same share one, but what is optional for one dependent and
 // required by another fails for one only.
@@ -20,7 +24,7 @@ func (u *up) startNeeds(s *course) []int {
 		}
 		starts := provider.startIDs()
 		switch {
-		case l.Condition == spec.Started && l.Required:
+		case l.Condition == spec.Started && l.Required, provider.halfUp():
 			needs = append(needs, starts...)
 		case l.Condition == spec.Started && len(starts) == 0:
 		case u.holds(provider, l.Condition):
@@ -29,6 +33,13 @@ func (u *up) startNeeds(s *course) []int {
 		}
 	}
 	return needs
+}
+
+// halfUp tells whether the service wasn't asked for and part of it is left down: then it may never meet a condition.
+func (s *course) halfUp() bool {
+	return s.bystander && slices.ContainsFunc(s.fates, func(f *fate) bool {
+		return f.startID == none && (f.what != keep || !hasProcess(f.old))
+	})
 }
 
 // wait is the action that waits for the condition, after the starts of the service it is about.
@@ -42,6 +53,11 @@ func (u *up) wait(provider *course, condition string, optional bool) int {
 		Service: provider.Name, Condition: condition, Optional: optional,
 	})
 	u.after(id, provider.startIDs()...)
+	for _, f := range provider.fates {
+		if f.what == discard {
+			u.after(id, f.removeID) // what goes isn't waited for
+		}
+	}
 	u.waits[key] = id
 	return id
 }
@@ -107,7 +123,8 @@ func (u *up) waitForAll() {
 		if u.oneShot[name] {
 			condition = spec.CompletedSuccessfully
 		}
-		if s.bystander || s.replicas == 0 || u.holds(s, condition) {
+		_, planned := u.waits[waitKey{service: name, condition: spec.Healthy}]
+		if s.bystander || s.replicas == 0 || planned || u.holds(s, condition) {
 			continue
 		}
 		id := u.wait(s, condition, false)

@@ -1,0 +1,269 @@
+package planner
+
+import (
+	"fmt"
+	"math/rand"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/stack-run/stack/spec"
+)
+
+// TestPlansConverge checks, for stacks and states made by chance, what holds for every plan.
+func TestPlansConverge(t *testing.T) {
+	const seeds = 2000
+	impossible := 0
+	for seed := range int64(seeds) {
+		if !converges(t, seed) {
+			impossible++
+		}
+		if t.Failed() {
+			t.Fatalf("with seed %d", seed)
+		}
+	}
+	if impossible > seeds/2 {
+		t.Errorf("%d of %d situations have no plan: they prove too little", impossible, seeds)
+	}
+}
+
+func FuzzPlansConverge(f *testing.F) {
+	for seed := range int64(10) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed int64) { converges(t, seed) })
+}
+
+// converges brings a stack up, changes the stack file and the host by chance, and brings it up again. It returns false
+// when there is no plan for what came out.
+func converges(t *testing.T, seed int64) bool {
+	t.Helper()
+	r := rand.New(rand.NewSource(seed))
+	m := &model{observed: &Observed{Stack: "demo", Networks: map[string]*Network{}, Volumes: map[string]*Volume{}, Images: map[string]*Image{}}}
+	// Ports move between services only where all services are brought up: otherwise one may rightly be in use.
+	partly := r.Intn(2) == 0
+	m.desired = randomStack(r, !partly)
+	if _, ok := m.up(t, r, Options{}); !ok {
+		return false
+	}
+	m.desired = randomStack(r, !partly)
+	disturb(r, m.observed)
+	opts := randomOptions(r, m.desired, partly)
+	plan, ok := m.up(t, r, opts)
+	if !ok {
+		return false
+	}
+	if opts.ForceRecreate || opts.AlwaysRecreateDeps || opts.NoStart {
+		opts.ForceRecreate, opts.AlwaysRecreateDeps, opts.NoStart = false, false, false
+		plan, ok = m.up(t, r, opts)
+		if !ok {
+			t.Error("a plan with force but none without")
+		}
+	}
+	again, err := Up(m.desired, m.observed, opts)
+	if err != nil || len(again.Actions) > 0 {
+		t.Errorf("after\n%s\nthere is still to do\n%s%v", Render(plan, RenderOptions{Verbose: true}), Render(again, RenderOptions{Verbose: true}), err)
+	}
+	down, err := Down(m.observed, m.desired, DownOptions{RemoveOrphans: true, Volumes: true, Images: AllImages})
+	if err != nil {
+		t.Error(err)
+	}
+	m.execute(t, r, down)
+	if len(m.observed.Containers) > 0 || len(m.observed.Networks) > 0 {
+		t.Errorf("after down there are still %v and %v", m.observed.Containers, m.observed.Networks)
+	}
+	return true
+}
+
+// up plans twice, expecting the same, and executes the plan in a random order that it allows.
+func (m *model) up(t *testing.T, r *rand.Rand, opts Options) (Plan, bool) {
+	t.Helper()
+	g, err := newGraph(m.desired.Name, m.desired.Services)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.oneShot = g.oneShot
+	before := clone(m.observed)
+	plan, err := Up(m.desired, m.observed, opts)
+	if err != nil {
+		return plan, false
+	}
+	twin, _ := Up(m.desired, before, opts)
+	if !reflect.DeepEqual(plan, twin) {
+		t.Errorf("two plans for the same:\n%s\n%s", Render(plan, RenderOptions{Verbose: true}), Render(twin, RenderOptions{Verbose: true}))
+	}
+	for _, a := range plan.Actions {
+		if a.Kind == RemoveVolume || a.Kind == RemoveImage {
+			t.Errorf("up would %s %s", a.Kind, a.Name)
+		}
+	}
+	m.started = nil
+	m.execute(t, r, plan)
+	m.checkOrder(t, g, plan)
+	return plan, true
+}
+
+func (m *model) execute(t *testing.T, r *rand.Rand, plan Plan) {
+	t.Helper()
+	if err := plan.Check(); err != nil {
+		t.Error(err)
+	}
+	done := map[int]bool{}
+	for len(done) < len(plan.Actions) {
+		ready := plan.Ready(done)
+		if len(ready) == 0 {
+			t.Fatal("nothing is ready")
+		}
+		a := plan.Actions[ready[r.Intn(len(ready))]]
+		if err := m.do(a); err != nil {
+			t.Fatalf("%s %s (#%d): %v, in\n%s", a.Kind, a.Address, a.ID, err, Render(plan, RenderOptions{Verbose: true}))
+		}
+		done[a.ID] = true
+	}
+}
+
+// checkOrder finds starts before those of what they depend on.
+func (m *model) checkOrder(t *testing.T, g *graph, plan Plan) {
+	t.Helper()
+	for service, links := range g.links {
+		first := slices.Index(m.started, service)
+		for _, l := range links {
+			for i, name := range m.started {
+				if name == l.service && first >= 0 && i > first {
+					t.Errorf("%s started before %s, in\n%s", service, name, Render(plan, RenderOptions{Verbose: true}))
+				}
+			}
+		}
+	}
+}
+
+var names = []string{"a", "b", "c", "d", "e", "f"}
+
+func randomStack(r *rand.Rand, movePorts bool) *spec.Stack {
+	stack := &spec.Stack{
+		Name: "demo", Services: map[string]*spec.Service{},
+		Networks: map[string]*spec.Network{}, Volumes: map[string]*spec.Volume{},
+	}
+	for _, key := range []string{"default", "back"} {
+		stack.Networks[key] = &spec.Network{Key: key, Name: "demo_" + key, Internal: r.Intn(5) == 0}
+	}
+	for _, key := range []string{"data", "cache"} {
+		stack.Volumes[key] = &spec.Volume{Key: key, Name: "demo_" + key}
+		if r.Intn(5) == 0 {
+			stack.Volumes[key].DriverOpts = map[string]string{"type": "tmpfs"}
+		}
+	}
+	ports := r.Perm(len(names))
+	if !movePorts {
+		slices.Sort(ports)
+	}
+	for i, name := range names {
+		if r.Intn(6) == 0 {
+			continue
+		}
+		s := &spec.Service{
+			Name: name, Image: fmt.Sprint("image:", r.Intn(3)), Replicas: r.Intn(4), Restart: spec.Restart{Condition: spec.RestartNo},
+			Environment: map[string]string{"A": fmt.Sprint(r.Intn(2))}, Labels: map[string]string{"L": fmt.Sprint(r.Intn(2))},
+			DependsOn: map[string]spec.Dependency{}, Networks: map[string]*spec.Attachment{},
+		}
+		stack.Services[name] = s
+		if r.Intn(2) == 0 {
+			s.Replicas = 1
+			if r.Intn(3) == 0 {
+				s.ContainerName = fmt.Sprint("name-", r.Intn(3), name[:r.Intn(2)])
+			}
+		}
+		for _, key := range []string{"default", "back"} {
+			if r.Intn(2) == 0 {
+				s.Networks[key] = &spec.Attachment{}
+			}
+		}
+		if r.Intn(3) == 0 {
+			s.Ports = []spec.Port{{Published: fmt.Sprint(8000 + ports[i]), Target: 80, Protocol: "tcp"}}
+		}
+		if r.Intn(4) == 0 {
+			s.Mounts = []spec.Mount{{Type: spec.MountVolume, Source: []string{"data", "cache"}[r.Intn(2)], Target: "/v"}}
+		}
+		randomDependencies(r, stack, s, names[:i])
+	}
+	return stack
+}
+
+func randomDependencies(r *rand.Rand, stack *spec.Stack, s *spec.Service, earlier []string) {
+	for _, dep := range earlier {
+		d := stack.Services[dep]
+		if d == nil {
+			continue
+		}
+		switch r.Intn(10) {
+		case 0, 1:
+			s.DependsOn[dep] = spec.Dependency{Condition: spec.Started, Required: r.Intn(4) > 0, Restart: r.Intn(3) == 0}
+		case 2, 3:
+			s.DependsOn[dep] = spec.Dependency{Condition: spec.Healthy, Required: true, Restart: r.Intn(3) == 0}
+		case 4:
+			if s.NetworkMode == "" && r.Intn(2) == 0 {
+				s.NetworkMode, s.Networks = "service:"+dep, nil
+			}
+		case 5:
+			if r.Intn(2) == 0 {
+				s.VolumesFrom = append(s.VolumesFrom, dep)
+			}
+		}
+	}
+	// One that others wait to complete can't be waited for to be healthy, too: only the last service waits so.
+	if s.Name == "f" && stack.Services["a"] != nil && len(s.DependsOn) == 0 {
+		if used := slices.ContainsFunc(names, func(n string) bool {
+			other := stack.Services[n]
+			return other != nil && (other.DependsOn["a"].Condition == spec.Healthy || other.NetworkMode == "service:a")
+		}); !used && s.NetworkMode != "service:a" {
+			s.DependsOn["a"] = spec.Dependency{Condition: spec.CompletedSuccessfully, Required: true}
+		}
+	}
+}
+
+// disturb changes what is there as crashes and users do.
+func disturb(r *rand.Rand, o *Observed) {
+	for i := range o.Containers {
+		c := &o.Containers[i]
+		switch r.Intn(12) {
+		case 0:
+			c.State, c.ExitCode = Exited, r.Intn(2)
+		case 1:
+			c.State = Broken
+		case 2:
+			c.State = Paused
+		case 3:
+			c.State = Created
+		case 4:
+			c.State, c.Health = Running, Healthy
+		}
+	}
+	for i := len(o.Containers) - 1; i >= 0; i-- {
+		if r.Intn(12) == 0 {
+			o.Containers = slices.Delete(o.Containers, i, i+1)
+		}
+	}
+	for _, image := range o.Images {
+		if r.Intn(6) == 0 {
+			image.ID += "+"
+		}
+	}
+	for _, n := range o.Networks {
+		if r.Intn(8) == 0 {
+			n.Drift = []string{"the bridge is missing"}
+		}
+	}
+}
+
+func randomOptions(r *rand.Rand, stack *spec.Stack, partly bool) Options {
+	opts := Options{
+		RemoveOrphans: true, ForceRecreate: r.Intn(8) == 0, AlwaysRecreateDeps: r.Intn(8) == 0, RenewAnonVolumes: r.Intn(8) == 0,
+		NoStart: r.Intn(8) == 0, WaitHealthy: r.Intn(4) == 0,
+	}
+	for _, name := range names {
+		if partly && stack.Services[name] != nil && r.Intn(6) == 0 {
+			opts.Services = append(opts.Services, name)
+		}
+	}
+	return opts
+}
