@@ -17,8 +17,8 @@ type Backend interface {
 
 	Stacks(context.Context) ([]api.StackSummary, error)
 	Containers(ctx context.Context, stack string) ([]api.Container, error)
-	// Changed sends a value whenever a container of the stack changed state, until ctx ends; `--abort-on-container-exit`,
-	// attach and `--wait` follow it.
+	// Watch sends every container of the stack as it is, then one whenever it has changed state, until ctx ends. A removed
+	// one is sent once more with the state "removed". Attached `up` and `--abort-on-container-exit` follow it.
 	Watch(ctx context.Context, stack string, send func(api.Container)) error
 
 	Plan(context.Context, api.UpRequest) (planner.Plan, error)
@@ -30,10 +30,13 @@ type Backend interface {
 	Pull(context.Context, api.PullRequest, func(api.Event)) (api.Result, error)
 	Run(context.Context, api.RunRequest, func(api.Event)) (api.Result, error)
 
+	// Logs sends what was logged. With Follow it goes on with what is logged from then on, by containers that appear later
+	// too, and sends an entry with Event "exit" after the last line of a container that exited.
 	Logs(ctx context.Context, stack string, req api.LogRequest, send func(api.LogEntry) error) error
 	// Exec starts a command and returns its session.
 	Exec(ctx context.Context, stack string, req api.ExecRequest) (Session, error)
-	// Attach connects to a running container's first process: input goes to it, output comes as it is written from now on.
+	// Attach connects to a container's first process: input goes to it, output comes as it is written from now on. A
+	// container that was made to be attached to (RunRequest.Attach) is started when the streams are connected.
 	Attach(ctx context.Context, stack, container string, input bool) (Session, error)
 	// WaitContainer returns the exit code when the container has exited.
 	WaitContainer(ctx context.Context, stack, container string) (int, error)

@@ -32,6 +32,7 @@ type Server struct {
 	base     context.Context // ends when the server stops; sessions live by it
 	stop     context.CancelFunc
 	sessions sync.WaitGroup
+	silent   silent
 }
 
 // New makes a Server that is ready to Serve.
@@ -87,11 +88,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Handler:        s.handler,
 		BaseContext:    func(net.Listener) context.Context { return s.base },
 		ConnContext:    withPeer,
+		ConnState:      s.silent.note,
 		MaxHeaderBytes: 64 << 10,
 	}
 	stopped := make(chan error, 1)
 	release := context.AfterFunc(ctx, func() {
 		s.stop()
+		s.silent.close()
 		limit, cancel := context.WithTimeout(context.Background(), drain)
 		defer cancel()
 		err := h.Shutdown(limit)
@@ -122,4 +125,32 @@ func (s *Server) guard(what string, f func() error) (err error) {
 		}
 	}()
 	return f()
+}
+
+// silent are the connections that have not asked for anything yet: a stopping server need not wait for them, as
+// http.Server does for five seconds.
+type silent struct {
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+}
+
+func (s *silent) note(conn net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state != http.StateNew {
+		delete(s.conns, conn)
+		return
+	}
+	if s.conns == nil {
+		s.conns = map[net.Conn]bool{}
+	}
+	s.conns[conn] = true
+}
+
+func (s *silent) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.conns {
+		conn.Close()
+	}
 }
