@@ -1,10 +1,7 @@
 package logs
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -67,7 +64,24 @@ func (w *Writer) open() error {
 		return fmt.Errorf("log %s: %w", w.config.Path, err)
 	}
 	w.file, w.size = f, size
+	if w.last.IsZero() {
+		w.last = lastTime(f, size)
+	}
 	return nil
+}
+
+// lastTime is the time of the last entry: times grow even when the clock was set back between two runs.
+func lastTime(f *os.File, size int64) time.Time {
+	at, found, err := backLines(f, 1)
+	if err != nil || found == 0 || size-at > maxEntry {
+		return time.Time{}
+	}
+	line := make([]byte, size-at)
+	if _, err := f.ReadAt(line, at); err != nil {
+		return time.Time{}
+	}
+	e, _ := Parse(line)
+	return e.Time
 }
 
 // repair cuts the file after its last newline and returns its length.
@@ -76,26 +90,11 @@ func repair(f *os.File) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	end := info.Size()
-	var block [4096]byte
-	for at := end; at > 0; {
-		from := max(0, at-int64(len(block)))
-		n, err := f.ReadAt(block[:at-from], from)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return 0, err
-		}
-		if i := bytes.LastIndexByte(block[:n], '\n'); i >= 0 {
-			at = from + int64(i) + 1
-			if at == end {
-				return end, nil
-			}
-			return at, f.Truncate(at)
-		}
-		if at = from; at == 0 {
-			return 0, f.Truncate(0)
-		}
+	end, err := lastLineEnd(f)
+	if err != nil || end == info.Size() {
+		return end, err
 	}
-	return end, nil
+	return end, f.Truncate(end)
 }
 
 // Close closes the log; entries written later are lost.
