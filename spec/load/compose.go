@@ -41,6 +41,7 @@ func (src *source) loaderOptions(o projectOptions) func(*loader.Options) {
 		loader.WithSupportedAttributes(declared(), func(found []loader.UnsupportedAttribute) { src.unsupported = found })(lo)
 		lo.Profiles = src.profiles
 		lo.SkipInterpolation = o.noInterpolate
+		lo.SkipValidation = o.noInterpolate // the schema has no place for ${...} where it wants one of some words
 		lo.SkipNormalization = o.noNormalize
 		lo.ResolvePaths = !o.noPathResolution
 		lo.SkipConsistencyCheck = o.noConsistency

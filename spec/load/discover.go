@@ -33,14 +33,15 @@ const stdinName = "-"
 
 // source is what is known before anything is parsed: the files, the environment and the names.
 type source struct {
-	dir      string // the project directory, absolute
-	files    []sourceFile
-	env      types.Mapping
-	name     string // "" when a file says it
-	explicit bool   // the name was given by flag or environment
-	profiles []string
-	inputs   inputs
-	warnings spec.Diagnostics
+	dir       string // the project directory, absolute
+	files     []sourceFile
+	env       types.Mapping
+	name      string // "" when a file says it
+	explicit  bool   // the name was given by flag or environment
+	profiles  []string
+	inputs    inputs
+	warnings  spec.Diagnostics
+	observing bool // see Options
 	// unsupported is what compose-go found of attributes that the tables don't have.
 	unsupported []loader.UnsupportedAttribute
 }
@@ -68,7 +69,7 @@ func discover(o Options) (*source, error) {
 	if !filepath.IsAbs(o.WorkingDir) {
 		return nil, fail("", "the working directory %q is not absolute", o.WorkingDir)
 	}
-	src := &source{env: environment(o), inputs: inputs{}}
+	src := &source{env: environment(o), inputs: inputs{}, observing: o.Observing}
 	paths := absolute(o.WorkingDir, o.Files)
 	dir := projectDirectory(o, paths)
 	if err := src.readDotEnv(o, dir); err != nil {

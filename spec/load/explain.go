@@ -31,8 +31,8 @@ func (t *tree) explain(ctx context.Context, src *source, err error, ns notes) sp
 		}
 		findings = append(findings, t.attributes(everything)...)
 		findings = append(findings, t.builds(everything)...)
-		findings = append(findings, t.values()...)
-		findings = append(findings, t.references(everything)...)
+		findings = append(findings, t.values(src.observing)...)
+		findings = append(findings, t.references(everything, src.observing)...)
 		findings = append(findings, t.beyond(ctx, src, data, findings)...)
 	}
 	if !findings.HasErrors() {

@@ -12,8 +12,8 @@ import (
 
 // references finds names of services, networks, volumes, secrets and configs that nothing has, services without an
 // image, and circles of dependencies. Like the value checks it runs when a load failed.
-func (t *tree) references(enabled func(service string) bool) spec.Diagnostics {
-	r := &referrer{tree: t, enabled: enabled}
+func (t *tree) references(enabled func(service string) bool, observing bool) spec.Diagnostics {
+	r := &referrer{tree: t, enabled: enabled, observing: observing}
 	services := t.root.field("services")
 	if services == nil || services.kind == null || services.kind == mapping && len(services.order) == 0 {
 		return spec.Diagnostics{t.root.diagnose(spec.Error, []string{"services"}, "the files define no service", "")}
@@ -29,9 +29,10 @@ func (t *tree) references(enabled func(service string) bool) spec.Diagnostics {
 }
 
 type referrer struct {
-	tree     *tree
-	enabled  func(service string) bool
-	findings spec.Diagnostics
+	tree      *tree
+	enabled   func(service string) bool
+	observing bool
+	findings  spec.Diagnostics
 }
 
 func (r *referrer) report(n *node, path []string, remedy, format string, args ...any) {
@@ -182,7 +183,7 @@ func (r *referrer) readable(n named, path []string) {
 		return
 	}
 	file := absolute(n.node.file.dir, []string{n.name})[0]
-	r.tree.missing(file, path, "file", Options{}, &r.findings)
+	r.tree.missing(file, path, "file", Options{Observing: r.observing}, &r.findings)
 }
 
 // circles reports services that wait for each other, the first circle there is.

@@ -98,6 +98,9 @@ func (src *source) renderModel(ctx context.Context, r RenderOptions) ([]byte, sp
 	if err != nil {
 		return nil, nil, err
 	}
+	if findings.HasErrors() {
+		return nil, nil, findings
+	}
 	if r.Format == "json" {
 		out, err := json.MarshalIndent(model, "", "  ")
 		return append(out, '\n'), findings, err
@@ -115,7 +118,10 @@ func (src *source) model(ctx context.Context, steps projectOptions) (map[string]
 	if err != nil {
 		return nil, nil, files.explain(ctx, src, err, nil)
 	}
-	return model, sorted(append(spec.Diagnostics(nil), src.warnings...)), nil
+	active := files.active(src)
+	findings := append(spec.Diagnostics(nil), src.warnings...)
+	findings = append(findings, files.attributes(func(service string) bool { return active[service] })...)
+	return model, sorted(findings), nil
 }
 
 func write(ctx context.Context, project *types.Project, o Options, r RenderOptions) ([]byte, error) {

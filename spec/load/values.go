@@ -21,7 +21,7 @@ var valueChecks = []struct {
 	check  func(text string) error
 	remedy string
 }{
-	{"services.*.image", checkImage, "write name:tag, as in nginx:alpine"},
+	{imagePath, checkImage, "write name:tag, as in nginx:alpine"},
 	{"services.*.ports.[]", checkPort, `write "host:container", as in "8080:80"`},
 	{"services.*.ports.[].host_ip", checkIP, ""},
 	{"services.*.volumes.[]", checkVolume, "write source:target, as in data:/var/lib/data"},
@@ -42,14 +42,18 @@ var valueChecks = []struct {
 }
 
 const (
+	imagePath      = "services.*.image"
 	durationRemedy = "write it like 1m30s"
 	sizeRemedy     = "write it like 512m or 2gb"
 )
 
-// values checks what is written at the paths above, list entries in their short form.
-func (t *tree) values() spec.Diagnostics {
+// values checks what is written at the paths above, list entries in their short form. An observer needs no image.
+func (t *tree) values(observing bool) spec.Diagnostics {
 	var findings spec.Diagnostics
 	for _, c := range valueChecks {
+		if observing && c.path == imagePath {
+			continue
+		}
 		t.root.each(strings.Split(c.path, "."), nil, func(n *node, path []string) {
 			if n.kind != scalar {
 				return
