@@ -62,7 +62,7 @@ func (h *Host) processes() []string {
 
 // inside is the path of a folder of the machine as the test program sees it.
 func (h *Host) inside(path string) string {
-	return filepath.Join("/proc", strconv.Itoa(h.machine.pid), "root", path)
+	return filepath.Join("/proc", strconv.Itoa(h.machine.PID), "root", path)
 }
 
 func (h *Host) files(dir string, expected func(path string) bool) []string {

@@ -26,7 +26,7 @@ type Host struct {
 	Root   string // STACK_ROOT
 	RunDir string // STACK_RUN, as the machine sees it
 
-	machine *machine
+	machine *Machine
 	bin     string
 	env     []string
 	before  state
@@ -63,16 +63,18 @@ func New(t testing.TB, options ...Option) *Host {
 	for _, o := range options {
 		o(h)
 	}
-	h.bin = programs(t)
+	bin, err := Programs()
+	h.must(err)
+	h.bin = bin
 	h.must(os.MkdirAll(h.Dir, 0o755))
 	h.must(os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(h.config), 0o644))
 	h.env = append(cleanEnv(),
 		"PATH="+h.bin+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME="+dir,
 		"STACK_ROOT="+h.Root, "STACK_RUN="+h.RunDir, "STACK_CONFIG="+filepath.Join(dir, "config.yaml"))
-	machine, err := start()
+	machine, err := Boot()
 	h.must(err)
 	h.machine = machine
-	t.Cleanup(func() { h.must(machine.stop()) })
+	t.Cleanup(func() { h.must(machine.Stop()) })
 	if strings.HasPrefix(h.config, mirrored) {
 		h.Registry(images.Registry{Addr: Mirror})
 	}
@@ -114,7 +116,7 @@ func (h *Host) Command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-func (h *Host) start(cmd *exec.Cmd) error { return h.machine.startProcess(cmd) }
+func (h *Host) start(cmd *exec.Cmd) error { return h.machine.Start(cmd) }
 
 // Start starts a program on the machine in the background. A test that ends ends it.
 func (h *Host) Start(cmd *exec.Cmd) {
@@ -232,7 +234,7 @@ func (h *Host) Get(url string) string {
 // Copy copies a folder of the repository into the working folder.
 func (h *Host) Copy(folder string) {
 	h.T.Helper()
-	h.must(os.CopyFS(h.Dir, os.DirFS(filepath.Join(repository(h.T), folder))))
+	h.must(os.CopyFS(h.Dir, os.DirFS(filepath.Join(Repository(), folder))))
 }
 
 // Eventually waits until the condition holds; what says what was waited for.

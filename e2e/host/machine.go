@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -18,14 +19,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A machine is what `docker run --privileged` would give: namespaces of its own for processes, mounts, network, names and
+// Machine is what `docker run --privileged` would give: namespaces of its own for processes, mounts, network, names and
 // cgroups over the real kernel and the real file system. All of it dies with its first process, and that one dies with the
 // test program, so a killed test leaves nothing but an empty cgroup.
-type machine struct {
-	pid     int // of its first process
+type Machine struct {
+	PID     int // of its first process
 	cgroups []string
 	init    *exec.Cmd
 	stdin   io.Closer
+
+	mu      sync.Mutex
+	started []*os.Process
 }
 
 // namespaces that every program of the machine enters.
@@ -74,12 +78,12 @@ const join = `for c in /sys/fs/cgroup/init/cgroup.procs /sys/fs/cgroup/*/init/cg
 
 var machines atomic.Int32
 
-// start boots a machine; env is given to its first process only.
-func start() (_ *machine, err error) {
-	m := &machine{}
+// Boot boots a machine. It needs root.
+func Boot() (_ *Machine, err error) {
+	m := &Machine{}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("booting a machine (this needs root): %w", err), m.stop())
+			err = errors.Join(fmt.Errorf("booting a machine (this needs root): %w", err), m.Stop())
 		}
 	}()
 	if err := m.makeCgroups(fmt.Sprintf("stack-e2e-%d-%d", os.Getpid(), machines.Add(1))); err != nil {
@@ -102,9 +106,9 @@ func start() (_ *machine, err error) {
 		m.init = nil
 		return nil, err
 	}
-	m.pid = m.init.Process.Pid
+	m.PID = m.init.Process.Pid
 	for _, dir := range m.cgroups {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(m.pid)), 0); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(m.PID)), 0); err != nil {
 			return nil, err
 		}
 	}
@@ -134,7 +138,7 @@ func startLasting(cmd *exec.Cmd) error {
 }
 
 // makeCgroups makes the machine's cgroup in every hierarchy.
-func (m *machine) makeCgroups(name string) error {
+func (m *Machine) makeCgroups(name string) error {
 	roots, err := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
 	if err != nil {
 		return err
@@ -165,15 +169,15 @@ func isV2(dir string) bool {
 	return err == nil
 }
 
-// startProcess starts a program in the machine. Its pid in cmd is the test program's view.
-func (m *machine) startProcess(cmd *exec.Cmd) error {
+// Start starts a program in the machine, in the background. Its pid in cmd is the caller's view. Stop kills it.
+func (m *Machine) Start(cmd *exec.Cmd) error {
 	cmd.Args = append([]string{"sh", "-c", join, "sh"}, cmd.Args...)
 	cmd.Path, cmd.Err = "/bin/sh", nil
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		done <- func() error {
-			target, err := unix.PidfdOpen(m.pid, 0)
+			target, err := unix.PidfdOpen(m.PID, 0)
 			if err != nil {
 				return err
 			}
@@ -187,14 +191,25 @@ func (m *machine) startProcess(cmd *exec.Cmd) error {
 			return cmd.Start()
 		}()
 	}()
-	return <-done
+	err := <-done
+	if err == nil {
+		m.mu.Lock()
+		m.started = append(m.started, cmd.Process)
+		m.mu.Unlock()
+	}
+	return err
 }
 
-// stop ends the machine with all its processes, and removes its cgroups.
-func (m *machine) stop() error {
+// Stop ends the machine with all its processes, and removes its cgroups.
+func (m *Machine) Stop() error {
 	if m.init != nil {
 		m.stdin.Close()
 		m.init.Process.Kill()
+		m.mu.Lock()
+		for _, p := range m.started { // the first process ends after those that have been waited for
+			p.Wait() // an error means that it was waited for already
+		}
+		m.mu.Unlock()
 		m.init.Wait()
 	}
 	var errs []error

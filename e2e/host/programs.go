@@ -1,30 +1,26 @@
 package host
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
-	"testing"
 )
 
-// repository is the folder of the module.
-func repository(t testing.TB) string {
-	t.Helper()
-	_, file, _, ok := runtime.Caller(0)
-	if !ok {
-		t.Fatal("no source position")
-	}
+// Repository is the folder of the module.
+func Repository() string {
+	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
-// Corpus is the folder of real stack files beside the repository, or empty where there is none.
-func Corpus(t testing.TB) string {
+// Corpus is the folder of real stack files beside the repository ($STACK_CORPUS names another), or empty where there is none.
+func Corpus() string {
 	dir := os.Getenv("STACK_CORPUS")
 	if dir == "" {
-		dir = filepath.Join(repository(t), "..", "shared", "corpus")
+		dir = filepath.Join(Repository(), "..", "shared", "corpus")
 	}
 	if _, err := os.Stat(dir); err != nil {
 		return ""
@@ -32,33 +28,27 @@ func Corpus(t testing.TB) string {
 	return dir
 }
 
-var build struct {
-	sync.Once
-	out []byte
-	err error
+// Programs is the folder with stack and stack-shim, built by make from the current sources; $STACK_E2E_BIN names one with
+// programs to use instead.
+func Programs() (string, error) {
+	if dir := os.Getenv("STACK_E2E_BIN"); dir != "" {
+		return dir, nil
+	}
+	return filepath.Join(Repository(), "bin"), build()
 }
 
-// programs is the folder with stack and stack-shim, built by make from the current sources; STACK_E2E_BIN names one with
-// programs to test instead.
-func programs(t testing.TB) string {
-	t.Helper()
-	if dir := os.Getenv("STACK_E2E_BIN"); dir != "" {
-		return dir
+var build = sync.OnceValue(func() error {
+	lock, err := os.Open(filepath.Join(Repository(), "Makefile")) // several test programs build at once
+	if err != nil {
+		return err
 	}
-	dir := repository(t)
-	build.Do(func() {
-		lock, err := os.Open(filepath.Join(dir, "Makefile")) // several test programs build at once
-		if err != nil {
-			build.err = err
-			return
-		}
-		defer lock.Close()
-		if build.err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); build.err == nil {
-			build.out, build.err = exec.Command("make", "-s", "-C", dir, "all").CombinedOutput()
-		}
-	})
-	if build.err != nil {
-		t.Fatalf("building: %v\n%s", build.err, build.out)
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return err
 	}
-	return filepath.Join(dir, "bin")
-}
+	out, err := exec.Command("make", "-s", "-C", Repository(), "all").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("building: %w\n%s", err, out)
+	}
+	return nil
+})

@@ -241,3 +241,57 @@ func lock(path string) (unlock func(), err error) {
 	}
 	return func() { f.Close() }, nil
 }
+
+// DockerRoot returns a folder with a root file system that has Debian's Docker engine and Compose, for comparisons. Copy it.
+func DockerRoot(ctx context.Context) (string, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	unlock, err := lock(filepath.Join(cache, "lock"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	script, err := recipes.ReadFile("recipes/docker")
+	if err != nil {
+		return "", err
+	}
+	root := filepath.Join(cache, fmt.Sprintf("docker-%.6x", sha256.Sum256(script)))
+	if _, err := os.Stat(root); err == nil {
+		return root, nil
+	}
+	if err := run(ctx, string(script), "ROOT="+root+".making"); err != nil {
+		return "", fmt.Errorf("docker: %w", err)
+	}
+	return root, os.Rename(root+".making", root)
+}
+
+// Unpack writes the root file system of an image, such as busybox:latest, to a folder.
+func Unpack(ctx context.Context, tag, dir string) error {
+	storage, err := Storage(ctx)
+	if err != nil {
+		return err
+	}
+	registry, err := Start(ctx, Registry{Storage: storage})
+	if err != nil {
+		return err
+	}
+	defer registry.Stop()
+	ref, err := name.ParseReference(registry.Addr+"/library/"+tag, name.Insecure)
+	if err != nil {
+		return err
+	}
+	img, err := remote.Image(ref, remote.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	content := mutate.Extract(img)
+	defer content.Close()
+	tar := exec.CommandContext(ctx, "tar", "-C", dir, "-xpf", "-")
+	tar.Stdin = content
+	return tar.Run()
+}

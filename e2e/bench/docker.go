@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	testimages "github.com/stack-run/stack/e2e/images"
+)
+
+// docker is Debian's Docker engine with Compose, in a root file system of its own on a machine of its own.
+type docker struct {
+	box
+	root string
+	pid  string // file with the engine's process id as the machine sees it
+}
+
+func (*docker) name() string { return "docker" }
+
+// engine starts dockerd in the root file system $1, writing its process id to $2. It is the machine's /, so that nothing of
+// the host's is in its way.
+//
+//go:embed dockerd.sh
+var engine string
+
+func (d *docker) start(ctx context.Context, images *images) error {
+	base, err := testimages.DockerRoot(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.boot(ctx, images); err != nil {
+		return err
+	}
+	d.root, d.pid = filepath.Join(d.dir, "engine"), filepath.Join(d.dir, "pid")
+	if err := exec.Command("cp", "-a", "--reflink=auto", base, d.root).Run(); err != nil { // on disk: dockerd's overlays need it
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(d.root, "work"), 0o755); err != nil {
+		return err
+	}
+	cmd := exec.Command("unshare", "--mount", "bash", "-euc", engine, "dockerd", d.root, d.pid)
+	cmd.Dir, cmd.Env = "/", os.Environ()
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := d.machine.Start(cmd); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(30 * time.Second); d.in("docker", "info") != nil; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the engine does not answer:\n%s", log.Bytes())
+		}
+	}
+	if err := d.file(services(1)); err != nil {
+		return err
+	}
+	return errors.Join(d.pull(), d.up(), d.down())
+}
+
+func (d *docker) file(compose string) error {
+	return os.WriteFile(filepath.Join(d.root, "work/compose.yaml"), []byte(compose), 0o644)
+}
+
+// in runs a program beside the engine.
+func (d *docker) in(args ...string) error {
+	pid, err := os.ReadFile(d.pid)
+	if err != nil {
+		return err
+	}
+	return d.run(append([]string{"nsenter", "-t", string(bytes.TrimSpace(pid)), "-m", "--wd=/work"}, args...)...)
+}
+
+func (d *docker) up() error   { return d.in("docker-compose", "up", "-d") }
+func (d *docker) down() error { return d.in("docker-compose", "down", "-t", "0") }
+func (d *docker) pull() error { return d.in("docker-compose", "pull", "-q") }
+
+func (d *docker) memory() (int64, error) {
+	return d.box.memory("dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy")
+}
+
+func (d *docker) stop() error { return d.box.stop() } // the engine dies with its machine

@@ -1,0 +1,78 @@
+// Bench measures Stack side by side with a Docker engine and its Compose, and with the bare runtime, in one run:
+//
+//	go run ./e2e/bench [-n 1,10,50,200] [-runs 5] [-who stack,docker,crun]
+//
+// Each contender gets a machine of its own (e2e/host), one after the other. Times are wall seconds, the minimum and in
+// brackets the median of the runs; ratios compare minima. Everything is taken down at the end.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// A contender brings stack files up on a machine.
+type contender interface {
+	name() string
+	start(context.Context, *images) error
+	// file gets the stack file of the following calls.
+	file(compose string) error
+	up() error
+	down() error
+	pull() error // of the file's image, which is not there yet
+	// memory is the PSS in bytes of everything that runs but for the containers' own processes.
+	memory() (int64, error)
+	stop() error
+}
+
+func main() {
+	counts := flag.String("n", "1,10,50,200", "numbers of services")
+	runs := flag.Int("runs", 5, "runs of each, fewer for the large ones")
+	who := flag.String("who", "stack,docker,crun", "contenders")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *counts, *runs, strings.Split(*who, ",")); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, counts string, runs int, who []string) error {
+	var sizes []int
+	for word := range strings.SplitSeq(counts, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil {
+			return err
+		}
+		sizes = append(sizes, n)
+	}
+	images, err := makeImages(ctx)
+	if err != nil {
+		return err
+	}
+	defer images.remove()
+	results := newTable()
+	for _, c := range []contender{&stack{}, &docker{}} {
+		if !slices.Contains(who, c.name()) {
+			continue
+		}
+		if err := measure(ctx, c, images, sizes, runs, results); err != nil {
+			return fmt.Errorf("%s: %w", c.name(), err)
+		}
+	}
+	if slices.Contains(who, "crun") {
+		if err := measureBare(ctx, images, sizes, runs, results); err != nil {
+			return fmt.Errorf("crun: %w", err)
+		}
+	}
+	results.print(os.Stdout)
+	return nil
+}

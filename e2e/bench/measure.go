@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// services is a stack file of n services that sleep, on one network.
+func services(n int) string {
+	var b strings.Builder
+	b.WriteString("name: bench\nservices:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  s%d: {image: %q, command: [sleep, infinity], init: false, stop_grace_period: 0s}\n", i, smallImage)
+	}
+	return b.String()
+}
+
+const memoryServices = 30
+
+// measure takes every figure of one contender.
+func measure(ctx context.Context, c contender, images *images, sizes []int, runs int, results *table) (err error) {
+	defer func() { err = errors.Join(err, c.stop()) }()
+	if err := c.start(ctx, images); err != nil {
+		return err
+	}
+	for _, n := range sizes {
+		if err := c.file(services(n)); err != nil {
+			return err
+		}
+		for range runsFor(n, runs) {
+			fmt.Fprintf(os.Stderr, "%s: %d services\n", c.name(), n)
+			for _, step := range []struct {
+				row string
+				do  func() error
+			}{{"up", c.up}, {"up, nothing to do", c.up}, {"down", c.down}} {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				begin := time.Now()
+				if err := step.do(); err != nil {
+					return err
+				}
+				results.add(fmt.Sprintf("%s, %d", step.row, n), c.name(), time.Since(begin).Seconds())
+			}
+		}
+	}
+	if err := measureMemory(c, results); err != nil {
+		return err
+	}
+	if err := c.file(fmt.Sprintf("name: bench\nservices: {big: {image: %q, command: [none]}}\n", bigImage)); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := c.pull(); err != nil {
+		return err
+	}
+	results.add(fmt.Sprintf("pull, %d layers, %d MB", bigLayers, images.bigSize>>20), c.name(), time.Since(begin).Seconds())
+	return nil
+}
+
+// measureMemory takes the memory of one and of many containers; the difference is what a container costs.
+func measureMemory(c contender, results *table) error {
+	var used [2]int64
+	for i, n := range []int{1, memoryServices} {
+		err := errors.Join(c.file(services(n)), c.up())
+		if err == nil {
+			used[i], err = c.memory()
+		}
+		if err := errors.Join(err, c.down()); err != nil {
+			return err
+		}
+	}
+	const mib = 1 << 20
+	results.add(fmt.Sprintf("memory MiB, %d containers", memoryServices), c.name(), float64(used[1])/mib)
+	results.add("memory MiB, each container", c.name(), float64(used[1]-used[0])/(memoryServices-1)/mib)
+	return nil
+}
+
+func runsFor(n, runs int) int {
+	switch {
+	case n > 100:
+		return min(runs, 2)
+	case n > 20:
+		return min(runs, 3)
+	default:
+		return runs
+	}
+}
