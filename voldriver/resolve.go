@@ -105,3 +105,21 @@ func AnonymousName(stack, containerID, target string) string {
 	sum := sha256.Sum256([]byte(stack + "\x00" + containerID + "\x00" + path.Clean(target)))
 	return hex.EncodeToString(sum[:])
 }
+
+// SharedMemory makes the file system behind the /dev/shm of a container that shares it with others (`ipc: shareable`), and
+// acquires it for that container. It is an anonymous volume in memory of at most size bytes, so that others can acquire it
+// as well, a crash leaves nothing mounted, and what removes the container's anonymous volumes removes it.
+func (s *Store) SharedMemory(ctx context.Context, stack, containerID string, size int64) (Volume, error) {
+	v, _, err := s.Ensure(ctx, Volume{
+		Name:      AnonymousName(stack, containerID, "/dev/shm"),
+		Options:   map[string]string{"type": "tmpfs", "device": "shm", "o": fmt.Sprintf("nosuid,noexec,nodev,mode=1777,size=%d", size)},
+		Stack:     stack,
+		Anonymous: true,
+		Populated: true,
+	})
+	if err != nil {
+		return v, err
+	}
+	_, err = s.Acquire(ctx, v.Name, containerID)
+	return v, err
+}

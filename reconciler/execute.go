@@ -1,0 +1,215 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	goruntime "runtime"
+	"sync"
+	"time"
+
+	"github.com/stack-run/stack/planner"
+	"github.com/stack-run/stack/runtime"
+	"github.com/stack-run/stack/runtime/image"
+	"github.com/stack-run/stack/spec"
+)
+
+// Event tells what an operation is doing.
+type Event struct {
+	Kind     string // start, done, fail, progress, note, warning
+	Time     time.Time
+	Action   planner.Action
+	Address  string // of notes and warnings
+	Text     string
+	Err      error
+	Progress image.Progress
+}
+
+// Sink receives the events of an operation, from several goroutines.
+type Sink func(Event)
+
+// ActionError is a failed action.
+type ActionError struct {
+	Action planner.Action
+	Err    error
+}
+
+func (e *ActionError) Error() string { return fmt.Sprintf("%s: %v", e.Action.Address, e.Err) }
+func (e *ActionError) Unwrap() error { return e.Err }
+
+// errSkipped marks an action that was not tried because one before it failed.
+var errSkipped = errors.New("skipped")
+
+// execution is one plan on its way.
+type execution struct {
+	r       *Reconciler
+	stack   string
+	desired *spec.Stack // may be nil: operations on what runs
+	sink    Sink
+	slots   chan struct{} // bounds the actions at work; waits take none
+
+	mu      sync.Mutex
+	old     map[string]runtime.View // containers as they were when the plan was made, by id
+	created map[string]string       // address to the id of the container made for it
+	changed int
+}
+
+func (r *Reconciler) execution(name string, desired *spec.Stack, sink Sink) *execution {
+	x := &execution{
+		r: r, stack: name, desired: desired, sink: sink,
+		// Container starts are bound by the processor; a few more than cores hide what waits for the disk.
+		slots:   make(chan struct{}, max(4, 2*goruntime.NumCPU())),
+		old:     map[string]runtime.View{},
+		created: map[string]string{},
+	}
+	for _, v := range r.engine.List(name) {
+		x.old[v.ID] = v
+	}
+	return x
+}
+
+// run executes a plan: each action as soon as those before it are done. An action that fails holds up only what comes
+// after it. The errors of all failed actions are returned together.
+func (x *execution) run(ctx context.Context, plan planner.Plan) error {
+	for _, n := range plan.Notes {
+		text := n.Text
+		if n.Remedy != "" {
+			text += "; " + n.Remedy
+		}
+		x.emit(Event{Kind: "note", Address: n.Address, Text: text})
+	}
+	type result struct {
+		id  int
+		err error
+	}
+	results := make(chan result)
+	waitingFor := make([]int, len(plan.Actions))
+	failed := make([]bool, len(plan.Actions))
+	dependents := plan.Dependents()
+	running := 0
+	launch := func(id int, skip bool) {
+		running++
+		go func() {
+			if skip {
+				results <- result{id, errSkipped}
+				return
+			}
+			results <- result{id, x.perform(ctx, plan.Actions[id])}
+		}()
+	}
+	for i, a := range plan.Actions {
+		if waitingFor[i] = len(a.After); waitingFor[i] == 0 {
+			launch(i, false)
+		}
+	}
+	var errs []error
+	for running > 0 {
+		res := <-results
+		running--
+		if res.err != nil && !errors.Is(res.err, errSkipped) {
+			errs = append(errs, res.err)
+		}
+		for _, next := range dependents[res.id] {
+			// A wait that may fail starts when what it waits for has been tried, and never fails itself.
+			if res.err != nil && !plan.Actions[next].Optional {
+				failed[next] = true
+			}
+			if waitingFor[next]--; waitingFor[next] == 0 {
+				launch(next, failed[next])
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// perform runs one action and reports it.
+func (x *execution) perform(ctx context.Context, a planner.Action) error {
+	if err := ctx.Err(); err != nil {
+		return errSkipped
+	}
+	if a.Kind != planner.Wait {
+		x.slots <- struct{}{}
+		defer func() { <-x.slots }()
+	}
+	x.emit(Event{Kind: "start", Action: a})
+	err := x.act(ctx, a)
+	if err != nil && a.Optional {
+		x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: err.Error()})
+		err = nil
+	}
+	if err != nil {
+		err = &ActionError{Action: a, Err: err}
+		x.emit(Event{Kind: "fail", Action: a, Err: err})
+		return err
+	}
+	if a.Kind != planner.Wait {
+		x.mu.Lock()
+		x.changed++
+		x.mu.Unlock()
+	}
+	x.emit(Event{Kind: "done", Action: a})
+	return nil
+}
+
+func (x *execution) emit(e Event) {
+	if x.sink == nil {
+		return
+	}
+	e.Time = time.Now()
+	x.sink(e)
+}
+
+// act does what an action says.
+func (x *execution) act(ctx context.Context, a planner.Action) error {
+	switch a.Kind {
+	case planner.PullImage:
+		return x.pull(ctx, a)
+	case planner.CreateNetwork, planner.RepairNetwork:
+		return x.ensureNetwork(ctx, a)
+	case planner.RemoveNetwork:
+		return ignoreNotFound(x.r.networks.Remove(ctx, a.Name))
+	case planner.CreateVolume:
+		return x.ensureVolume(ctx, a)
+	case planner.RemoveVolume:
+		return ignoreNotFound(x.r.volumes.Remove(ctx, a.Name))
+	case planner.RemoveImage:
+		_, err := x.r.images.Remove(ctx, a.Name, false)
+		if errors.Is(err, image.ErrInUse) {
+			x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: err.Error()})
+			return nil
+		}
+		return ignoreNotFound(err)
+	case planner.CreateContainer:
+		return x.create(ctx, a)
+	case planner.StartContainer:
+		return x.start(ctx, a)
+	case planner.StopContainer:
+		return x.r.stopContainer(ctx, stopRequest{id: a.ContainerID, grace: a.Timeout})
+	case planner.KillContainer:
+		return x.kill(ctx, a)
+	case planner.RemoveContainer:
+		return x.r.removeContainer(ctx, a.ContainerID, a.Volumes)
+	case planner.UpdateContainer:
+		return x.update(a)
+	case planner.PauseContainer:
+		return x.r.engine.Pause(ctx, a.ContainerID)
+	case planner.UnpauseContainer:
+		return x.r.engine.Unpause(ctx, a.ContainerID)
+	case planner.Wait:
+		return x.r.waitFor(ctx, x.stack, a.Service, a.Condition)
+	}
+	return fmt.Errorf("the plan holds an action of unknown kind %q", a.Kind)
+}
+
+func ignoreNotFound(err error) error {
+	if isNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// stopRequest is one container to stop.
+type stopRequest struct {
+	id    string
+	grace *time.Duration
+}

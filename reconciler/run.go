@@ -1,0 +1,111 @@
+package reconciler
+
+import (
+	"context"
+	"os"
+	"slices"
+
+	"github.com/stack-run/stack/planner"
+	"github.com/stack-run/stack/runtime"
+	"github.com/stack-run/stack/spec"
+)
+
+// RunOptions of a one-off container.
+type RunOptions struct {
+	Name         string
+	NoDeps       bool
+	Remove       bool // when it exits
+	ServicePorts bool
+	UseAliases   bool
+	Pull         string
+}
+
+// Run makes a one-off container of a service: what the service depends on is brought up, then the container is created.
+// Start starts it, so that the caller can attach in between.
+func (r *Reconciler) Run(ctx context.Context, desired *spec.Stack, svc *spec.Service, opts RunOptions, sink Sink) (runtime.View, error) {
+	s := r.stack(desired.Name)
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return runtime.View{}, err
+	}
+	defer unlock()
+	plan, err := r.planDependencies(ctx, desired, svc, opts)
+	if err != nil {
+		return runtime.View{}, err
+	}
+	if err := r.setDesiredOnce(s, desired); err != nil {
+		return runtime.View{}, err
+	}
+	x := r.execution(desired.Name, desired, sink)
+	if err := x.run(ctx, plan); err != nil {
+		return runtime.View{}, err
+	}
+	if err := x.ensureImage(ctx, svc, opts.Pull); err != nil {
+		return runtime.View{}, err
+	}
+	name := opts.Name
+	if name == "" {
+		name = desired.Name + "-" + svc.Name + "-run-" + runtime.NewID()[:12]
+	}
+	return r.createContainer(ctx, creation{
+		stack: desired, service: svc, name: name, replica: 1, oneOff: true, remove: opts.Remove,
+		noPorts: !opts.ServicePorts, noAliases: !opts.UseAliases,
+	})
+}
+
+// planDependencies plans everything that a one-off container of a service needs, and nothing for the service's own
+// containers, which are left out of the comparison.
+func (r *Reconciler) planDependencies(ctx context.Context, desired *spec.Stack, svc *spec.Service, opts RunOptions) (planner.Plan, error) {
+	if err := r.check(desired); err != nil {
+		return planner.Plan{}, err
+	}
+	observed, err := r.observe(ctx, desired.Name, desired)
+	if err != nil {
+		return planner.Plan{}, err
+	}
+	observed.Containers = slices.DeleteFunc(observed.Containers, func(c planner.Container) bool { return c.Service == svc.Name })
+	return planner.Up(desired, observed, planner.Options{
+		Services: []string{svc.Name}, Scale: map[string]int{svc.Name: 0},
+		NoDeps: opts.NoDeps, NoRecreate: true, Pull: opts.Pull, IgnoreOrphans: true,
+	})
+}
+
+// ensureImage pulls a service's image where its containers alone would not have asked for it.
+func (x *execution) ensureImage(ctx context.Context, svc *spec.Service, policy string) error {
+	if policy == "" {
+		policy = svc.PullPolicy
+	}
+	_, err := x.r.images.Get(ctx, svc.Image, svc.Platform)
+	if err == nil && policy != "always" || policy == "never" {
+		return err
+	}
+	if err != nil && !isNotFound(err) {
+		return err
+	}
+	return x.perform(ctx, planner.Action{
+		Kind: planner.PullImage, Address: spec.ImageAddress(svc.Image).String(), Name: svc.Image, Service: svc.Name, Reason: planner.Missing,
+	})
+}
+
+// Start starts one container. Its standard output and error are copied to the given files from the first byte on.
+func (r *Reconciler) Start(ctx context.Context, id string, attach ...*os.File) error {
+	return r.startContainer(ctx, id, startOptions{attach: attach})
+}
+
+// Remove deletes one container of a stack by id, ending it first when force says so.
+func (r *Reconciler) Remove(ctx context.Context, id string, force, volumes bool) error {
+	if force {
+		if err := r.stopContainer(ctx, stopRequest{id: id, grace: &zero}); err != nil {
+			return err
+		}
+	}
+	return r.removeContainer(ctx, id, volumes)
+}
+
+// setDesiredOnce records a desired state for a stack that has none yet, so that what `run` makes is found by `down`.
+func (r *Reconciler) setDesiredOnce(s *stack, desired *spec.Stack) error {
+	if old, err := r.desiredState(s); err != nil || old != nil {
+		return err
+	}
+	return r.setDesired(s, desired)
+}

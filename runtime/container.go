@@ -1,0 +1,100 @@
+package runtime
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stack-run/stack/runtime/shim"
+)
+
+// Container is a record with what is known of its process. Its methods are safe for concurrent use; View gives a copy.
+type Container struct {
+	dir string
+
+	mu     sync.Mutex
+	record Record
+	state  shim.State
+	userns string // path of the user namespace of its sandbox
+	gone   bool   // removed; kept only by those who still hold the pointer
+	// changed is closed, and made anew, at each change of state.
+	changed chan struct{}
+
+	// op serialises what changes the container: start, stop, remove.
+	op sync.Mutex
+}
+
+// View is a copy of a container's record and state at one moment.
+type View struct {
+	Record
+	State shim.State
+	Dir   string
+}
+
+// Running tells whether the container has a live process.
+func (v View) Running() bool { return v.State.Status == shim.Running || v.State.Status == shim.Paused }
+
+// View copies what is known now.
+func (c *Container) View() View {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.record
+	r.Endpoints = slices.Clone(r.Endpoints)
+	r.Labels = maps.Clone(r.Labels)
+	return View{Record: r, State: c.state, Dir: c.dir}
+}
+
+// update changes the record and writes it.
+func (c *Container) update(change func(*Record)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.record)
+	if c.gone {
+		return nil
+	}
+	return writeRecord(c.dir, &c.record)
+}
+
+// setState takes over what the shim reported and tells whether it is news.
+func (c *Container) setState(s shim.State) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone || s == c.state {
+		return false
+	}
+	// A state from before the current run comes late from a replay: the start that is on its way is newer.
+	if s.Started.Before(c.state.Started) && c.state.Status == shim.Running && !s.Started.IsZero() {
+		return false
+	}
+	c.state = s
+	close(c.changed)
+	c.changed = make(chan struct{})
+	return true
+}
+
+// wait returns when the container's state satisfies done, or with the context's error.
+func (c *Container) wait(ctx context.Context, done func(shim.State) bool) error {
+	for {
+		c.mu.Lock()
+		ok, changed := done(c.state), c.changed
+		c.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// RanFor is how long the last run took, zero while there was none.
+func (v View) RanFor() time.Duration {
+	if v.State.Started.IsZero() || v.State.Finished.Before(v.State.Started) {
+		return 0
+	}
+	return v.State.Finished.Sub(v.State.Started)
+}

@@ -1,0 +1,129 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/stack-run/stack/runtime/shim"
+)
+
+// Create makes a container from a record: its folder and root filesystem, nothing running. prepare, called when the
+// record is on disk, makes what else the container owns (addresses, volumes) and completes the record with it. When
+// anything fails all of it is removed again; after a crash in the middle the record is found in phase Making.
+func (e *Engine) Create(ctx context.Context, r Record, prepare func(*Record) error) (View, error) {
+	r.Phase = Making
+	dir := e.containerDir(r.Stack, r.ID)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return View{}, fmt.Errorf("container %s: %w", r.Name, err)
+	}
+	if err := writeRecord(dir, &r); err != nil {
+		return View{}, errors.Join(err, os.RemoveAll(dir))
+	}
+	c := e.add(r)
+	done := r
+	err := prepare(&done)
+	if updateErr := c.update(func(r *Record) { *r = done }); err == nil {
+		err = updateErr
+	}
+	if err == nil {
+		_, err = e.opts.Images.Rootfs(ctx, r.ImageID, r.ID, dir)
+	}
+	if err == nil {
+		err = c.update(func(r *Record) { r.Phase = Made })
+	}
+	if err != nil {
+		return c.View(), fmt.Errorf("create container %s: %w", r.Name, err)
+	}
+	return c.View(), nil
+}
+
+// Remove deletes a container that has no process: root filesystem, shim state and, last, its record. cleanup, called
+// before anything is deleted, gives back what the container owns elsewhere (addresses, ports, volumes). Removing what is
+// not there succeeds.
+func (e *Engine) Remove(ctx context.Context, id string, cleanup func(View) error) error {
+	c, err := e.get(id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	v := c.View()
+	if v.Running() {
+		return fmt.Errorf("remove container %s: %w; stop it first", v.Name, ErrRunning)
+	}
+	if err := c.update(func(r *Record) { r.Phase = Removing }); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := e.release(ctx, v); err != nil {
+		return fmt.Errorf("remove container %s: %w", v.Name, err)
+	}
+	if err := cleanup(v); err != nil {
+		return fmt.Errorf("remove container %s: %w", v.Name, err)
+	}
+	if err := e.opts.Images.ReleaseRootfs(ctx, v.ID, v.Dir); err != nil {
+		return fmt.Errorf("remove container %s: %w", v.Name, err)
+	}
+	if err := os.RemoveAll(e.secretsDir(&v.Record)); err != nil {
+		return fmt.Errorf("remove container %s: %w", v.Name, err)
+	}
+	c.mu.Lock()
+	c.gone = true
+	c.mu.Unlock()
+	if err := removeContainerDir(v.Dir); err != nil {
+		return fmt.Errorf("remove container %s: %w", v.Name, err)
+	}
+	e.mu.Lock()
+	delete(e.containers, id)
+	e.mu.Unlock()
+	return nil
+}
+
+// removeContainerDir removes the folder with the record last, so that a crash in the middle leaves it to be found.
+func removeContainerDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Name() == recordName {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// release lets the shim forget a container: its cgroup, network namespace and held ports go. Without a shim there is
+// nothing to release: what a dead shim left is cleaned by the next one.
+func (e *Engine) release(ctx context.Context, v View) error {
+	s, err := e.shim(ctx, v.Stack, false)
+	if err != nil || s == nil {
+		return err
+	}
+	if err := s.client.Release(ctx, v.ID); err != nil && !errors.Is(err, shim.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// RemoveStack removes what is left of a stack without containers: its shim and its folder.
+func (e *Engine) RemoveStack(ctx context.Context, stack string) error {
+	if left := e.List(stack); len(left) > 0 {
+		return fmt.Errorf("stack %s still has %d containers: %w", stack, len(left), ErrRunning)
+	}
+	if err := e.stopShim(ctx, stack); err != nil {
+		return fmt.Errorf("stop the shim of stack %s: %w", stack, err)
+	}
+	if err := os.RemoveAll(filepath.Join(e.opts.RunDir, "secrets", stack)); err != nil {
+		return err
+	}
+	return os.RemoveAll(e.stackDir(stack))
+}

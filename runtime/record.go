@@ -1,0 +1,155 @@
+package runtime
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stack-run/stack/netdriver"
+	"github.com/stack-run/stack/spec"
+	"github.com/stack-run/stack/voldriver"
+)
+
+// Phase of a container's record. A record in any other phase than Made belongs to a container that is half-made or
+// half-removed: whoever finds it after a crash removes the rest.
+type Phase string
+
+const (
+	Making   Phase = "making"
+	Made     Phase = "made"
+	Removing Phase = "removing"
+)
+
+// Intent is what was last asked for a container; restart policies act only on those meant to run.
+type Intent string
+
+const (
+	IntentNone Intent = ""     // created, never started
+	IntentRun  Intent = "run"  // started by an operation
+	IntentStop Intent = "stop" // stopped by a user or an operation
+)
+
+// Network modes of a container.
+const (
+	NetPrivate   = "private" // a network namespace of its own
+	NetHost      = "host"
+	NetNone      = "none"      // a network namespace with nothing but loopback
+	NetContainer = "container" // another container's, Record.NetOf
+)
+
+// Record is all that is kept of one container, as <root>/stacks/<stack>/containers/<id>/container.json. It is written
+// before anything else of the container exists and removed after everything else is gone.
+type Record struct {
+	ID         string            `json:"id"` // 64 hex digits
+	Name       string            `json:"name"`
+	Stack      string            `json:"stack"`
+	Service    string            `json:"service"`
+	Replica    int               `json:"replica"`
+	OneOff     bool              `json:"one_off,omitempty"`
+	AutoRemove bool              `json:"auto_remove,omitempty"`
+	Spec       spec.Service      `json:"spec"`
+	Image      string            `json:"image"`
+	ImageID    string            `json:"image_id"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Created    time.Time         `json:"created"`
+	Phase      Phase             `json:"phase"`
+	Intent     Intent            `json:"intent,omitempty"`
+	Restarts   int               `json:"restarts,omitempty"`
+	Health     string            `json:"health,omitempty"` // as of its last change
+
+	NetMode   string               `json:"net_mode"`
+	NetOf     string               `json:"net_of,omitempty"` // container id
+	PIDOf     string               `json:"pid_of,omitempty"`
+	IPCOf     string               `json:"ipc_of,omitempty"`
+	Endpoints []netdriver.Endpoint `json:"endpoints,omitempty"`
+	Hosts     []string             `json:"hosts,omitempty"` // lines of /etc/hosts beyond the container's own
+	// Connected is the network namespace in which the endpoints were set up; another path than the sandbox's
+	// means that they have to be set up (again).
+	Connected string `json:"connected,omitempty"`
+
+	// MountSpecs are the service's mounts and those that the image and volumes_from add; Mounts are the same, resolved.
+	MountSpecs []spec.Mount      `json:"mount_specs,omitempty"`
+	Mounts     []voldriver.Mount `json:"mounts,omitempty"`
+	Anonymous  []string          `json:"anonymous,omitempty"` // volumes that live and die with this container
+	// Volumes it mounts, by name on the host.
+	Volumes []string `json:"volumes,omitempty"`
+	// Secrets and Configs with where their content comes from.
+	Files []FileSource `json:"files,omitempty"`
+}
+
+// FileSource is one secret or config of a container.
+type FileSource struct {
+	spec.FileMount
+	Secret  bool   `json:"secret,omitempty"`
+	File    string `json:"file,omitempty"`
+	Content []byte `json:"content,omitempty"`
+}
+
+// Address of the container: service.web[2], or run.<name> for a one-off one.
+func (r *Record) Address() string {
+	if r.OneOff {
+		return "run." + r.Name
+	}
+	return fmt.Sprintf("service.%s[%d]", r.Service, r.Replica)
+}
+
+// NewID makes a container id: 64 hex digits.
+func NewID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+const recordName = "container.json"
+
+// writeRecord replaces the record in dir in one step. It is not synced: after a power loss a torn or missing record is a
+// half-made container, which is removed and made again.
+func writeRecord(dir string, r *Record) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("container %s: %w", r.Name, err)
+	}
+	tmp := filepath.Join(dir, recordName+".tmp")
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return fmt.Errorf("container %s: write record: %w", r.Name, err)
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, recordName)); err != nil {
+		return fmt.Errorf("container %s: write record: %w", r.Name, err)
+	}
+	return nil
+}
+
+// readRecords reads all containers below <root>/stacks. A folder without a readable record is what a crash left of a
+// container: it comes back as a Record in phase Making, so that its removal cleans up.
+func readRecords(root string) ([]*Record, error) {
+	stacks, err := os.ReadDir(filepath.Join(root, "stacks"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read containers: %w", err)
+	}
+	var records []*Record
+	for _, stack := range stacks {
+		dir := filepath.Join(root, "stacks", stack.Name(), "containers")
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("read containers of stack %s: %w", stack.Name(), err)
+		}
+		for _, e := range entries {
+			r := &Record{}
+			data, err := os.ReadFile(filepath.Join(dir, e.Name(), recordName))
+			if err != nil || json.Unmarshal(data, r) != nil || r.ID != e.Name() {
+				r = &Record{ID: e.Name(), Name: e.Name(), Stack: stack.Name(), Phase: Making}
+			}
+			records = append(records, r)
+		}
+	}
+	return records, nil
+}

@@ -1,0 +1,217 @@
+package runtime
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/stack-run/stack/runtime/shim"
+)
+
+// stackShim is the connection to one stack's shim. ready is closed when client or err is set.
+type stackShim struct {
+	ready  chan struct{}
+	client *shim.Client
+	err    error
+	once   sync.Once
+}
+
+func (s *stackShim) close() {
+	<-s.ready
+	if s.client != nil {
+		s.once.Do(func() { s.client.Close() })
+	}
+}
+
+// shim returns the connection to a stack's shim. When none lives one is started, or with spawn false nil is returned.
+// Concurrent callers share one attempt.
+func (e *Engine) shim(ctx context.Context, stack string, spawn bool) (*stackShim, error) {
+	for {
+		e.mu.Lock()
+		if e.closed {
+			e.mu.Unlock()
+			return nil, errors.New("the daemon is shutting down")
+		}
+		s, ok := e.shims[stack]
+		if !ok {
+			s = &stackShim{ready: make(chan struct{})}
+			e.shims[stack] = s
+		}
+		e.mu.Unlock()
+		if !ok {
+			e.connect(ctx, stack, s, spawn)
+		}
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if s.err == nil {
+			return s, nil
+		}
+		if !errors.Is(s.err, errNoShim) {
+			return nil, fmt.Errorf("shim of stack %s: %w", stack, s.err)
+		}
+		if !spawn {
+			return nil, nil
+		}
+		// Another caller found no shim and did not want one: try again with one.
+	}
+}
+
+var errNoShim = errors.New("no shim is running")
+
+func (e *Engine) connect(ctx context.Context, stack string, s *stackShim, spawn bool) {
+	defer close(s.ready)
+	if s.err = e.open(ctx, stack, s, spawn); s.err != nil {
+		if s.client != nil {
+			s.client.Close()
+		}
+		e.mu.Lock()
+		delete(e.shims, stack)
+		e.mu.Unlock()
+	}
+}
+
+// open dials or starts the shim and takes over what it knows.
+func (e *Engine) open(ctx context.Context, stack string, s *stackShim, spawn bool) (err error) {
+	if s.client, err = e.dial(ctx, stack, spawn); err != nil {
+		return err
+	}
+	// The watch lives as long as the connection, not as the request that made it.
+	events, err := s.client.Watch(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	states, err := s.client.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, state := range states {
+		e.take("state", state)
+	}
+	go e.follow(stack, s, events)
+	return nil
+}
+
+func (e *Engine) dial(ctx context.Context, stack string, spawn bool) (*shim.Client, error) {
+	dir := e.shimDir(stack)
+	client, err := shim.Dial(ctx, filepath.Join(dir, shim.SocketName))
+	if err == nil {
+		return client, nil
+	}
+	if !spawn {
+		return nil, errNoShim
+	}
+	if err := os.MkdirAll(e.stackDir(stack), 0o700); err != nil {
+		return nil, err
+	}
+	return shim.Spawn(ctx, shim.SpawnOptions{
+		Program: e.opts.ShimProgram,
+		Dir:     dir,
+		DNS:     filepath.Join(e.opts.RunDir, "dns"),
+	})
+}
+
+// take records what a shim reported and passes on what is news.
+func (e *Engine) take(kind string, state shim.State) {
+	c, err := e.get(state.ID)
+	if err != nil {
+		return // removed meanwhile
+	}
+	if c.setState(state) {
+		e.events <- Event{Kind: kind, Container: c.View()}
+	}
+}
+
+// follow takes over what the shim reports until the connection ends.
+func (e *Engine) follow(stack string, s *stackShim, events <-chan shim.Event) {
+	for ev := range events {
+		e.take(ev.Kind, ev.State)
+	}
+	e.mu.Lock()
+	closed := e.closed
+	if e.shims[stack] == s {
+		delete(e.shims, stack)
+	}
+	e.mu.Unlock()
+	if !closed {
+		e.lost(stack)
+	}
+}
+
+// lost reports containers whose shim is gone: their processes are as good as dead, the next shim ends them.
+func (e *Engine) lost(stack string) {
+	for _, v := range e.List(stack) {
+		if !v.Running() {
+			continue
+		}
+		c, err := e.get(v.ID)
+		if err != nil {
+			continue
+		}
+		state := v.State
+		state.Status, state.Error, state.ExitCode, state.Netns, state.PID = shim.Exited, ShimLost, 137, "", 0
+		if c.setState(state) {
+			e.events <- Event{Kind: "lost", Container: c.View()}
+		}
+	}
+}
+
+// ShimLost is State.Error of a container that ended with its shim.
+const ShimLost = "shim lost"
+
+// Takeover connects to the shims that live and learns what their containers did meanwhile. A stack whose shim died with
+// containers gets a new shim, which ends what is left of them.
+func (e *Engine) Takeover(ctx context.Context) error {
+	stacks := map[string]bool{} // whether containers of it ran when last seen
+	for _, v := range e.List("") {
+		stacks[v.Stack] = stacks[v.Stack] || v.Running()
+	}
+	var wg sync.WaitGroup
+	errs := make(chan error, len(stacks))
+	for stack, ran := range stacks {
+		wg.Go(func() {
+			_, err := e.shim(ctx, stack, ran)
+			errs <- err
+		})
+	}
+	wg.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+// stopShim ends a stack's shim, which must have no container left.
+func (e *Engine) stopShim(ctx context.Context, stack string) error {
+	s, err := e.shim(ctx, stack, false)
+	if err != nil {
+		return err
+	}
+	if s != nil {
+		e.mu.Lock()
+		delete(e.shims, stack)
+		e.mu.Unlock()
+		if err := s.client.Shutdown(ctx, true); err != nil {
+			return err
+		}
+		s.close()
+	}
+	return os.RemoveAll(e.shimDir(stack))
+}
+
+func (e *Engine) shimDir(stack string) string { return filepath.Join(e.opts.RunDir, "shims", stack) }
+
+// cgroupRoot is the folder of this daemon's containers in every cgroup hierarchy.
+func (e *Engine) cgroupRoot() string {
+	sum := sha256.Sum256([]byte(e.opts.Root))
+	return "stack-" + hex.EncodeToString(sum[:4])
+}
