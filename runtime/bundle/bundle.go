@@ -65,7 +65,8 @@ type Input struct {
 
 	// PIDPath and IPCPath are the namespaces of another container, for `pid:` and `ipc:` with service: or container:.
 	PIDPath, IPCPath string
-	// ShmPath is the host folder behind /dev/shm where it is shared (`ipc: shareable`, service:, container:).
+	// ShmPath is the host folder behind /dev/shm where it is shared (`ipc: shareable`, service:, container:), see
+	// voldriver.Store.SharedMemory. The kernel refuses to mount it out of another container (/proc/<pid>/root/dev/shm).
 	ShmPath string
 	// CgroupPath of the container. A service's cgroup_parent replaces it by /<cgroup_parent>/<ID>.
 	CgroupPath string

@@ -114,7 +114,7 @@ func TestMake(t *testing.T) {
 		{"the host's everything", spec.Service{PID: "host", IPC: "host", UTS: "host", Cgroup: "host", NetworkMode: "host"},
 			func(in *Input) { in.Network = Network{Mode: HostNet} }, namespaces, "mount"},
 		{"pid and ipc of another service", spec.Service{PID: "service:a", IPC: "service:a"},
-			func(in *Input) { in.PIDPath, in.IPCPath = "/p", "/i" }, namespaces, "mount network=/proc/1/fd/9 pid=/p ipc=/i uts"},
+			func(in *Input) { in.PIDPath, in.IPCPath, in.ShmPath = "/p", "/i", "/s" }, namespaces, "mount network=/proc/1/fd/9 pid=/p ipc=/i uts"},
 		{"user namespace", spec.Service{}, func(in *Input) { in.UIDs = []specs.LinuxIDMapping{{HostID: 1, Size: 9}} }, namespaces, "mount user network=/proc/1/fd/9 pid ipc uts"},
 		{"hostname and domainname", spec.Service{Hostname: "a", Domainname: "b.c"}, nil, func(b *Bundle) any { return b.Spec.Hostname + "." + b.Spec.Domainname }, "a.b.c"},
 		{"on the host's network the host's name", spec.Service{}, func(in *Input) { in.Network = Network{Mode: HostNet} }, func(b *Bundle) any { return b.Spec.Hostname }, "machine"},
@@ -152,6 +152,10 @@ func TestMake(t *testing.T) {
 			}
 			return order
 		}, []string{"/z", "/a/b", "/a/b/c"}},
+		{"a volume in a user namespace has the image's owners", spec.Service{}, func(in *Input) {
+			in.UIDs = []specs.LinuxIDMapping{{HostID: 1, Size: 9}}
+			in.Mounts = []voldriver.Mount{{Type: "bind", Source: "/v", Destination: "/z", Options: []string{"rbind"}, Volume: "data"}, bind("/b", "/y")}
+		}, func(b *Bundle) any { return []any{at("/z")(b), at("/y")(b)} }, []any{"bind /v rbind,idmap", "bind /b rbind"}},
 		{"a shared bind needs a shared root", spec.Service{}, func(in *Input) { in.Mounts = []voldriver.Mount{bind("/1", "/z", "rshared")} },
 			func(b *Bundle) any { return b.Spec.Linux.RootfsPropagation }, "shared"},
 

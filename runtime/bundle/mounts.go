@@ -31,6 +31,10 @@ func (b *builder) mounts() error {
 			continue
 		}
 		user[om.Destination] = true
+		if m.Volume != "" && b.userns() {
+			// Volumes are filled with the owners the image has, which are those inside of the user namespace.
+			om.Options = append(slices.Clone(om.Options), "idmap")
+		}
 		own = append(own, om)
 		b.propagate(om.Options)
 	}

@@ -65,6 +65,9 @@ func (b *builder) ipc() error {
 		if b.IPCPath == "" {
 			return errors.New("the path of the shared ipc namespace is missing")
 		}
+		if b.ShmPath == "" {
+			return errors.New("the folder of the shared memory is missing")
+		}
 		b.namespace(specs.IPCNamespace, b.IPCPath)
 	default:
 		return invalid("ipc", "%q is not host, private, shareable, none, service:<name> or container:<name>", mode)
@@ -139,12 +142,17 @@ func (b *builder) sysctls() error {
 			return err
 		}
 		maps.Copy(out, net)
+		if _, asked := b.Service.Sysctls[pingGroups]; b.userns() && !asked {
+			delete(out, pingGroups)
+		}
 	}
 	if len(out) > 0 {
 		b.spec.Linux.Sysctl = out
 	}
 	return nil
 }
+
+const pingGroups = "net.ipv4.ping_group_range"
 
 // SandboxSysctls are the kernel parameters (net.*) of the container's own network namespace, for whoever makes it. Like
 // Docker's they let any user of the container bind ports below 1024 and send ICMP echoes. Nil where the namespace is
@@ -156,9 +164,9 @@ func SandboxSysctls(s *spec.Service, mode Mode) (map[string]string, error) {
 	if mode == HostNet || mode == Shared {
 		return nil, nil
 	}
-	out := map[string]string{
-		"net.ipv4.ip_unprivileged_port_start": "0",
-		"net.ipv4.ping_group_range":           "0 2147483647",
+	out := map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}
+	if s.UsernsMode == "" || s.UsernsMode == "host" { // in a user namespace only its own groups can be named
+		out[pingGroups] = "0 2147483647"
 	}
 	for name, value := range s.Sysctls {
 		if name = dotted(name); strings.HasPrefix(name, "net.") {

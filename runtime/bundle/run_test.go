@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/spec"
@@ -49,6 +51,15 @@ func TestRun(t *testing.T) {
 		{"sysctls and memory", spec.Service{Sysctls: map[string]string{"net.core.somaxconn": "77"}, Resources: spec.Resources{Memory: 64 << 20, PIDs: 50}}, nil,
 			`cat /proc/sys/net/core/somaxconn /proc/sys/net/ipv4/ip_unprivileged_port_start; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null`,
 			"77\n0\n67108864\n50"},
+		{"privileged", spec.Service{Privileged: true}, func(in *Input) { in.Host.Capabilities = []string{"CAP_SYS_ADMIN", "CAP_CHOWN"} },
+			`grep -E "CapEff|Seccomp:" /proc/self/status; mkdir /sys/fs/cgroup/pids/x /sys/fs/cgroup/x 2>/dev/null; rmdir /sys/fs/cgroup/pids/x /sys/fs/cgroup/x 2>/dev/null; cat /proc/sys/kernel/hostname >/proc/sys/kernel/hostname && echo writable`,
+			"CapEff:\t0000000000200001\nSeccomp:\t0\nwritable"},
+		{"a user namespace", spec.Service{}, func(in *Input) {
+			in.UIDs = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1 << 20, Size: 1 << 16}}
+			in.GIDs = in.UIDs
+			in.Configs = []File{{Name: "key", Target: "/key", Content: []byte("s3cret\n"), Mode: 0o400, UID: "101"}}
+		}, `id -u; head -1 /proc/self/uid_map | tr -s ' '; stat -c '%u:%g %a' /key /etc/hosts; echo x >>/etc/hosts && tail -1 /etc/hosts`,
+			"0\n 0 1048576 65536\n101:0 400\n0:0 644\nx"},
 	}
 	h, err := DetectHost()
 	if err != nil {
@@ -74,6 +85,14 @@ func TestRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			rootfs(t, filepath.Join(in.Dir, "rootfs"))
+			if len(in.UIDs) > 0 { // whoever makes the root file system gives it to the user namespace
+				own(t, filepath.Join(in.Dir, "rootfs"), int(in.UIDs[0].HostID))
+			}
+			for _, dir := range []string{in.Dir, filepath.Dir(in.Dir)} { // root of a user namespace must get there
+				if err := os.Chmod(dir, 0o711); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if got := crun(t, in); got != test.want {
 				t.Errorf("got\n%s\nwant\n%s", got, test.want)
 			}
@@ -100,7 +119,7 @@ func rootfs(t *testing.T, root string) {
 	if err := os.WriteFile(filepath.Join(root, "bin/busybox"), program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, applet := range strings.Fields("sh id cat grep hostname head tail stat mount ls tr wc df awk") {
+	for _, applet := range strings.Fields("sh id cat grep hostname head tail stat mount mkdir rmdir ls tr wc df awk") {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", applet)); err != nil {
 			t.Fatal(err)
 		}
@@ -109,6 +128,15 @@ func rootfs(t *testing.T, root string) {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func own(t *testing.T, root string, id int) {
+	t.Helper()
+	if err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, id, id))
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -261,3 +261,37 @@ func TestAttachFails(t *testing.T) {
 		})
 	}
 }
+
+func TestSharedMemory(t *testing.T) {
+	s := store(t)
+	v, err := s.SharedMemory(ctx, "shop", "owner", 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.SharedMemory(ctx, "shop", "owner", 1<<20)
+	if err != nil || again.Mountpoint != v.Mountpoint {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if _, err := s.Acquire(ctx, v.Name, "guest"); err != nil {
+		t.Error(err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(v.Mountpoint, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC || int64(fs.Blocks)*fs.Bsize != 1<<20 {
+		t.Errorf("%#x, %d blocks of %d, %v", fs.Type, fs.Blocks, fs.Bsize, err)
+	}
+	if st, err := os.Stat(v.Mountpoint); err != nil || st.Mode() != os.ModeDir|os.ModeSticky|0o777 {
+		t.Errorf("%v, %v", st.Mode(), err)
+	}
+	if err := s.ReleaseUser(ctx, "owner"); err != nil {
+		t.Error(err)
+	}
+	if mounted, err := mountinfo.Mounted(v.Mountpoint); err != nil || !mounted {
+		t.Errorf("the guest lost it: %v, %v", mounted, err)
+	}
+	if err := s.ReleaseUser(ctx, "guest"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove(ctx, v.Name); err != nil {
+		t.Error(err)
+	}
+}
