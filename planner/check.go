@@ -10,11 +10,8 @@ import (
 // containers are made again all the same.
 func (u *up) checkServices() {
 	for _, name := range u.graph.order {
-		s := u.services[name]
-		if !s.bystander {
+		if s := u.services[name]; !s.bystander || s.makesContainers() {
 			u.checkService(s)
-		}
-		if !s.bystander || s.makesContainers() {
 			u.checkNeeds(s)
 		}
 	}
@@ -95,6 +92,7 @@ func (u *up) ownContainer(name string) bool {
 // checkNames finds container names that are taken by what the plan leaves alone.
 func (u *up) checkNames() {
 	holders := map[string]string{} // names that stay taken, to who has them
+	given := map[string]string{}   // names, to the services whose new containers get them
 	gone := map[string]bool{}
 	for _, a := range u.plan.Actions {
 		if a.Kind == RemoveContainer {
@@ -110,6 +108,9 @@ func (u *up) checkNames() {
 		if a.Kind != CreateContainer {
 			continue
 		}
+		if given[a.Name] == a.Service {
+			continue // more replicas than a container_name allows: found already
+		}
 		holder, taken := holders[a.Name]
 		remedy := "remove or rename one of them"
 		if other, ok := u.observed.TakenNames[a.Name]; ok {
@@ -122,6 +123,6 @@ func (u *up) checkNames() {
 				Summary: fmt.Sprintf("the container name %s is taken by %s", a.Name, holder), Remedy: remedy,
 			})
 		}
-		holders[a.Name] = a.Address
+		holders[a.Name], given[a.Name] = a.Address, a.Service
 	}
 }

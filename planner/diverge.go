@@ -93,7 +93,7 @@ func (u *up) specChanged(s *course, c *Container, again func(Reason, string) *fa
 func sameSpec(a, b *spec.Service) bool {
 	x, y := *a, *b
 	x.Position, y.Position = "", ""
-	return reflect.DeepEqual(x, y)
+	return reflect.DeepEqual(&x, &y)
 }
 
 // Fields by what a difference in them means. All others need a new container: spec.Service.Digest covers them.

@@ -94,6 +94,7 @@ func (m *model) create(a Action) error {
 	c := Container{
 		ID: fmt.Sprint("c-", m.made), Name: a.Name, Service: a.Service, Replica: a.Replica, Spec: s, ImageID: image.ID,
 		State: Created, Networks: map[string]string{},
+		Stopped: true, // until it is started: who only creates it wants it so
 	}
 	for key := range s.Networks {
 		n := m.observed.Networks[m.desired.Networks[key].Name]
@@ -191,7 +192,7 @@ func (m *model) start(c *Container) error {
 		}
 	}
 	m.started = append(m.started, c.Service)
-	c.State, c.Health = Running, Healthy
+	c.State, c.Health, c.Stopped = Running, Healthy, false
 	if m.oneShot[c.Service] {
 		c.State, c.Health, c.ExitCode = Exited, NoHealth, 0
 	}
@@ -201,7 +202,14 @@ func (m *model) start(c *Container) error {
 // wait finds the condition met: in the model, what is started is healthy or has completed at once.
 func (m *model) wait(a Action) error {
 	for i := range m.observed.Containers {
-		if c := &m.observed.Containers[i]; c.Service == a.Service && !c.OneOff && !a.Optional && !satisfies(c, a.Condition) {
+		c := &m.observed.Containers[i]
+		if c.Service != a.Service || c.OneOff || c.Stopped && !hasProcess(c) {
+			continue
+		}
+		if m.oneShot[c.Service] && hasProcess(c) {
+			c.State, c.Health, c.ExitCode = Exited, NoHealth, 0
+		}
+		if !a.Optional && !satisfies(c, a.Condition) {
 			return fmt.Errorf("%s is %s %s, not %s", c.Name, c.State, c.Health, a.Condition)
 		}
 	}

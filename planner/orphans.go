@@ -29,7 +29,8 @@ func (u *up) judgeOrphans() {
 			noteOrphan(&u.draft, c)
 			continue
 		}
-		u.orphans = append(u.orphans, newFate(discard, c, c.Replica, Orphan))
+		f := newFate(discard, c, c.Replica, Orphan)
+		u.orphans, u.going[c.ID] = append(u.orphans, f), f
 	}
 }
 

@@ -162,7 +162,7 @@ func randomStack(r *rand.Rand, movePorts bool) *spec.Stack {
 			continue
 		}
 		s := &spec.Service{
-			Name: name, Image: fmt.Sprint("image:", r.Intn(3)), Replicas: r.Intn(4), Restart: spec.Restart{Condition: spec.RestartNo},
+			Name: name, Image: fmt.Sprint("image:", r.Intn(3)), Replicas: r.Intn(4), Restart: spec.Restart{Condition: []string{spec.RestartNo, spec.RestartAlways}[r.Intn(2)]},
 			Environment: map[string]string{"A": fmt.Sprint(r.Intn(2))}, Labels: map[string]string{"L": fmt.Sprint(r.Intn(2))},
 			DependsOn: map[string]spec.Dependency{}, Networks: map[string]*spec.Attachment{},
 		}
@@ -227,7 +227,7 @@ func disturb(r *rand.Rand, o *Observed) {
 		c := &o.Containers[i]
 		switch r.Intn(12) {
 		case 0:
-			c.State, c.ExitCode = Exited, r.Intn(2)
+			c.State, c.ExitCode, c.Stopped = Exited, r.Intn(2), r.Intn(2) == 0
 		case 1:
 			c.State = Broken
 		case 2:
@@ -258,7 +258,10 @@ func disturb(r *rand.Rand, o *Observed) {
 func randomOptions(r *rand.Rand, stack *spec.Stack, partly bool) Options {
 	opts := Options{
 		RemoveOrphans: true, ForceRecreate: r.Intn(8) == 0, AlwaysRecreateDeps: r.Intn(8) == 0, RenewAnonVolumes: r.Intn(8) == 0,
-		NoStart: r.Intn(8) == 0, WaitHealthy: r.Intn(4) == 0,
+		NoStart: r.Intn(8) == 0, WaitHealthy: r.Intn(4) == 0, KeepStopped: r.Intn(4) == 0,
+	}
+	if opts.KeepStopped {
+		opts.WaitHealthy = false // the loop waits for nothing but what its starts need
 	}
 	for _, name := range names {
 		if partly && stack.Services[name] != nil && r.Intn(6) == 0 {

@@ -110,8 +110,9 @@ const (
 	UpdateContainer  Kind = "update" // in place: the record, limits
 	PauseContainer   Kind = "pause"
 	UnpauseContainer Kind = "unpause"
-	Wait             Kind = "wait" // for a condition of another service
-	RemoveImage      Kind = "remove image"
+	// Wait for a condition of a service: of all its containers but one-off ones and those a user stopped.
+	Wait        Kind = "wait"
+	RemoveImage Kind = "remove image"
 )
 
 // RunningOrHealthy is the condition that `--wait` waits for: running and, where there is a health check, healthy.

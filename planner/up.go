@@ -30,11 +30,11 @@ func Up(desired *spec.Stack, observed *Observed, opts Options) (Plan, error) {
 		return Plan{}, err
 	}
 	u.judgeNetworks()
+	u.judgeOrphans()
 	for _, name := range u.graph.order {
 		u.decide(u.services[name])
 	}
 	u.checkServices()
-	u.judgeOrphans()
 	u.findHandovers()
 
 	u.draftNetworks()
