@@ -63,12 +63,8 @@ func (ns notes) diagnostics(t *tree) spec.Diagnostics {
 func (t *tree) unset(variable string) spec.Diagnostic {
 	summary := fmt.Sprintf("the variable %q is not set and counts as empty", variable)
 	remedy := fmt.Sprintf("set it in the environment or in .env, or write ${%s:-default}", variable)
-	visits := 0
 	var find func(n *node, path []string) *spec.Diagnostic
 	find = func(n *node, path []string) *spec.Diagnostic {
-		if visits++; visits > maxVisits {
-			return nil
-		}
 		if n.kind == scalar && n.mentions(variable) {
 			d := n.diagnose(spec.Warning, path, summary, remedy)
 			return &d

@@ -66,6 +66,9 @@ func (src *source) load(ctx context.Context, o Options, started time.Time) (*Res
 	hearing := listen()
 	defer hearing.stop()
 	files := parseTree(src)
+	if files.findings.HasErrors() {
+		return nil, files.explain(ctx, src, nil, nil) // compose-go would fail, too, and on some files never end
+	}
 	project, err := src.compose(ctx, projectOptions{})
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

@@ -22,6 +22,10 @@ type parser struct {
 	built map[*yaml.Node]*node
 }
 
+// maxSize is how many values a document may have, those repeated by aliases counted each time. A stack of a thousand
+// services has some thirty thousand.
+const maxSize = 1_000_000
+
 // parseFile reads the documents of a file; Compose merges several in one file as if they were several files.
 func parseFile(f *file, content []byte) ([]*node, spec.Diagnostics) {
 	p := &parser{file: f, built: map[*yaml.Node]*node{}}
@@ -41,6 +45,11 @@ func parseFile(f *file, content []byte) ([]*node, spec.Diagnostics) {
 			continue
 		}
 		root := p.build(doc.Content[0], nil)
+		if root.size > maxSize {
+			p.findings = append(p.findings, root.diagnose(spec.Error, nil,
+				fmt.Sprintf("with its anchors repeated the file has more than %d values", maxSize), ""))
+			continue
+		}
 		if root.kind == mapping {
 			documents = append(documents, root)
 		} else if root.kind != null {
@@ -80,7 +89,8 @@ func (p *parser) build(y *yaml.Node, path []string) *node {
 		y = y.Alias
 	}
 	if n, ok := p.built[y]; ok {
-		if n == nil { // an anchor inside its own value: compose-go refuses it
+		if n == nil { // compose-go would go round and round
+			p.report(y, path, fmt.Sprintf("the anchor &%s holds itself", y.Anchor), "take the alias out of its value")
 			return &node{file: p.file, line: y.Line, column: y.Column}
 		}
 		return n
@@ -89,7 +99,7 @@ func (p *parser) build(y *yaml.Node, path []string) *node {
 		p.built[y] = nil
 	}
 	n := &node{
-		file: p.file, line: y.Line, column: y.Column,
+		file: p.file, line: y.Line, column: y.Column, size: 1,
 		reset: y.Tag == "!reset", override: y.Tag == "!override",
 	}
 	switch y.Kind {
@@ -100,11 +110,11 @@ func (p *parser) build(y *yaml.Node, path []string) *node {
 		n.kind = sequence
 		for i, item := range y.Content {
 			n.items = append(n.items, p.build(item, join(path, strconv.Itoa(i))))
+			n.size = min(n.size+n.items[i].size, maxSize+1)
 		}
 	case yaml.ScalarNode:
 		if y.ShortTag() != "!!null" {
 			n.kind, n.text, n.tag = scalar, y.Value, y.ShortTag()
-			n.quoted = y.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0
 		}
 	}
 	if y.Anchor != "" {
@@ -158,6 +168,7 @@ func located(n *node, f *file, key *yaml.Node) *node {
 }
 
 func (n *node) add(name string, value *node) {
+	n.size = min(n.size+value.size, maxSize+1)
 	if _, ok := n.fields[name]; !ok {
 		n.order = append(n.order, name)
 	}

@@ -66,6 +66,9 @@ func (src *source) renderPartly(ctx context.Context, o Options, r RenderOptions,
 	hearing := listen()
 	defer hearing.stop()
 	files := parseTree(src)
+	if files.findings.HasErrors() {
+		return nil, nil, files.explain(ctx, src, nil, nil)
+	}
 	project, err := src.compose(ctx, steps)
 	notes := hearing.heard()
 	if err != nil {
@@ -114,6 +117,9 @@ func (src *source) model(ctx context.Context, steps projectOptions) (map[string]
 	hearing := listen()
 	defer hearing.stop()
 	files := parseTree(src)
+	if files.findings.HasErrors() {
+		return nil, nil, files.explain(ctx, src, nil, nil)
+	}
 	model, err := loader.LoadModelWithContext(ctx, src.details(), src.loaderOptions(steps))
 	if err != nil {
 		return nil, nil, files.explain(ctx, src, err, nil)

@@ -179,13 +179,9 @@ func (t *tree) data(casts caster) (any, spec.Diagnostics) {
 type plain struct {
 	casts    caster
 	findings spec.Diagnostics
-	visits   int
 }
 
 func (d *plain) value(n *node, path []string) any {
-	if d.visits++; d.visits > maxVisits {
-		return nil
-	}
 	switch n.kind {
 	case mapping:
 		m := make(map[string]any, len(n.order))

@@ -38,7 +38,7 @@ type node struct {
 	column int
 	text   string // of a scalar, as written
 	tag    string // of a scalar: !!str, !!int, ...
-	quoted bool
+	size   int    // number of values in it, itself included
 	// reset and override are Compose's tags: drop what earlier files say here, or replace it instead of merging.
 	reset    bool
 	override bool

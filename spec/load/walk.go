@@ -86,14 +86,10 @@ var known = sync.OnceValue(func() *rule {
 	return root
 })
 
-// A tree of this many nodes has been blown up by anchors: compose-go refuses it as well.
-const maxVisits = 1_000_000
-
 // walker looks at every attribute written.
 type walker struct {
 	enabled  func(service string) bool
 	findings spec.Diagnostics
-	visits   int
 }
 
 // attributes checks every attribute written against the tables. Unsupported attributes of services that are not
@@ -106,9 +102,6 @@ func (t *tree) attributes(enabled func(service string) bool) spec.Diagnostics {
 
 // walk descends with the tables, and with the whole specification for when the tables know nothing.
 func (w *walker) walk(n *node, r *rule, all func() *rule, path []string) {
-	if w.visits++; w.visits > maxVisits {
-		return
-	}
 	switch n.kind {
 	case sequence:
 		items := r.child("[]")
