@@ -1,8 +1,21 @@
 package main
 
-import "github.com/stack-run/stack/runtime/shim/server"
+import (
+	"github.com/stack-run/stack/netdriver/dns"
+	"github.com/stack-run/stack/runtime/shim/server"
+)
 
-// nameService serves names from the records in dir.
+// names serves names from the records in dir.
+type names struct {
+	*dns.Resolver
+	dir string
+}
+
+func (n names) Withdraw(id string) error { return dns.Withdraw(n.dir, id) }
+
 func nameService(dir string) server.Names {
-	return nil
+	if dir == "" {
+		return nil
+	}
+	return names{dns.New(dir), dir}
 }

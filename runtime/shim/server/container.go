@@ -26,7 +26,6 @@ type container struct {
 	user     *os.File
 	maps     idMaps      // of the user namespace
 	held     []*os.File  // port reservations
-	forwards []io.Closer // served on them
 	forwards []io.Closer // what serves some of the held files
 	released bool
 }
@@ -83,35 +82,6 @@ func (c *container) forward(forwards []loopback6.Forward) {
 		}
 		c.forwards = append(c.forwards, served)
 	}
-}
-
-// hold keeps the files of a start until the release, in place of earlier ones, and serves those that need it.
-func (c *container) hold(files []*os.File, forwards []loopback6.Forward) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.drop()
-	c.held = files
-	for _, f := range forwards {
-		if f.File < 0 || f.File >= len(files) {
-			continue
-		}
-		closer, err := loopback6.Serve(files[f.File], f.Target)
-		switch {
-		case err == nil:
-			c.forwards = append(c.forwards, closer)
-		case !errors.Is(err, loopback6.ErrNotNeeded):
-			logf("%s: %v", c.id, err) // clients of IPv4 are served all the same
-		}
-	}
-}
-
-// drop closes what hold keeps; mu is held.
-func (c *container) drop() {
-	for _, f := range c.forwards {
-		_ = f.Close()
-	}
-	closeFiles(c.held)
-	c.forwards, c.held = nil, nil
 }
 
 func (s *Server) states() []shim.State {
