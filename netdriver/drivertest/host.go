@@ -165,3 +165,15 @@ func NoTables(t testing.TB) {
 		}
 	}
 }
+
+// LoopbackUp brings the loopback link of a namespace up, as a sandbox has it.
+func (n *Namespace) LoopbackUp(t testing.TB) {
+	t.Helper()
+	n.Do(t, func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(lo)
+	})
+}

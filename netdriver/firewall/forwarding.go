@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -45,13 +46,16 @@ func (t *Table) enableForwarding(four, six bool) error {
 	}
 	return t.withForwardingLock(func() error {
 		wanted := wantedSettings(four, six)
-		names := t.othersNotes(four, six)
+		names := append(t.othersNotes(four, six), t.noted...)
 		for _, w := range wanted {
 			names = append(names, notes+w.key+"/"+read(w.key))
 		}
+		slices.Sort(names)
+		names = slices.Compact(names)
 		if err := t.note(names); err != nil {
 			return fmt.Errorf("note the host's settings: %w", err)
 		}
+		t.noted = names
 		for _, w := range wanted {
 			if err := write(w.key, w.value); err != nil {
 				return fmt.Errorf("switch on forwarding: %w", err)

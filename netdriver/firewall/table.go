@@ -27,6 +27,8 @@ type Table struct {
 	built bool // this process has seen the table complete
 	// This process has switched on (or inherited) forwarding.
 	forwards4, forwards6 bool
+	// Notes this process made or found, kept for the case that somebody flushes the host's rulesets.
+	noted []string
 }
 
 // TablePrefix starts the names of the tables of all daemons.
@@ -97,8 +99,11 @@ func (t *Table) RemoveNetworks(links ...string) error {
 	defer t.mu.Unlock()
 	have, err := t.links()
 	if errors.Is(err, unix.ENOENT) {
-		t.built = false
-		return nil
+		if len(t.noted) == 0 {
+			t.built = false
+			return nil
+		}
+		err = nil
 	}
 	if err != nil {
 		return fmt.Errorf("nftables table %s: %w", t.name, err)

@@ -81,10 +81,13 @@ func (t *Table) drop() error {
 	return t.withForwardingLock(func() error {
 		changed, err := t.changedSettings()
 		if errors.Is(err, unix.ENOENT) {
-			return nil
+			changed, err = map[string]bool{}, nil // never made, or flushed
 		}
 		if err != nil {
 			return fmt.Errorf("nftables table %s: %w", t.name, err)
+		}
+		for _, name := range t.noted {
+			changed[name] = true
 		}
 		// Settings first: a crash in between leaves the table, and with it the memory of what to put back.
 		if err := t.restoreForwarding(changed); err != nil {
@@ -97,6 +100,7 @@ func (t *Table) drop() error {
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("remove nftables table %s: %w", t.name, err)
 		}
+		t.noted = nil
 		return nil
 	})
 }

@@ -1,0 +1,516 @@
+package netdriver_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+
+	"github.com/stack-run/stack/netdriver"
+	"github.com/stack-run/stack/netdriver/drivertest"
+)
+
+var ctx = context.Background()
+
+func subnet(prefix string) []netdriver.Subnet {
+	return []netdriver.Subnet{{Prefix: netip.MustParsePrefix(prefix)}}
+}
+
+func v4(name string, subnets ...netdriver.Subnet) netdriver.Network {
+	return netdriver.Network{Name: name, Driver: "bridge", IPv4: true, Subnets: subnets}
+}
+
+func TestSubnetsAvoidWhatTheHostHas(t *testing.T) {
+	d := newDaemon(t)
+	outside := drivertest.Uplink(t, "uplink", "10.210.0.1/23", "10.210.1.254/23")
+	_ = outside
+	if got := d.network(v4("a")).Subnets[0]; got.Prefix.String() != "10.210.2.0/24" || got.Gateway.String() != "10.210.2.1" {
+		t.Errorf("beside the host's own 10.210.0.0/23: %+v", got)
+	}
+	if got := d.network(v4("b")).Subnets[0].Prefix.String(); got != "10.210.3.0/24" {
+		t.Errorf("second network: %s", got)
+	}
+	if err := d.Remove(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.network(v4("c")).Subnets[0].Prefix.String(); got != "10.210.2.0/24" {
+		t.Errorf("after one was removed: %s", got)
+	}
+	another := newDaemon(t)
+	if got := another.network(v4("a")).Subnets[0].Prefix.String(); got != "10.210.4.0/24" {
+		t.Errorf("another daemon's network: %s", got)
+	}
+	uplink := must(netlink.LinkByName("uplink"))
+	_, all, _ := net.ParseCIDR("10.192.0.0/10")
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: uplink.Attrs().Index, Dst: all, Scope: netlink.SCOPE_LINK}); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.network(v4("d")).Subnets[0].Prefix.String(); got != "172.30.0.0/24" {
+		t.Errorf("where a route covers the first pool: %s", got)
+	}
+}
+
+func TestNetworksThatCannotBeMade(t *testing.T) {
+	d := newDaemon(t)
+	d.network(v4("have", subnet("10.50.0.0/16")...))
+	drivertest.Uplink(t, "uplink", "10.60.0.1/24", "10.60.0.2/24")
+	cases := []struct {
+		situation string
+		network   netdriver.Network
+		want      error
+	}{
+		{"overlaps another network", v4("x", subnet("10.50.7.0/24")...), netdriver.ErrOverlap},
+		{"overlaps the host's own", v4("x", subnet("10.60.0.0/16")...), netdriver.ErrOverlap},
+		{"overlaps itself", v4("x", append(subnet("10.70.0.0/16"), subnet("10.70.1.0/24")...)...), netdriver.ErrOverlap},
+		{"exists with another subnet", v4("have", subnet("10.51.0.0/16")...), netdriver.ErrConflict},
+		{"IPv6 subnet without IPv6", v4("x", subnet("fd00:1::/64")...), netdriver.ErrUnsupported},
+		{"unknown driver", netdriver.Network{Name: "x", Driver: "warp", IPv4: true}, netdriver.ErrUnsupported},
+		{"a name that leads out of the folder", v4("../x"), netdriver.ErrUnsupported},
+		{"no name", v4(""), netdriver.ErrUnsupported},
+		{"subnet without room", v4("x", subnet("10.80.0.0/31")...), nil},
+		{"gateway outside", v4("x", netdriver.Subnet{Prefix: netip.MustParsePrefix("10.80.0.0/24"), Gateway: netip.MustParseAddr("10.81.0.1")}), nil},
+		{"range outside", v4("x", netdriver.Subnet{Prefix: netip.MustParsePrefix("10.80.0.0/24"), Range: netip.MustParsePrefix("10.81.0.0/25")}), nil},
+	}
+	for _, c := range cases {
+		t.Run(c.situation, func(t *testing.T) {
+			before := len(must(netlink.LinkList()))
+			_, created, err := d.Ensure(ctx, c.network)
+			if err == nil || created || c.want != nil && !errors.Is(err, c.want) {
+				t.Errorf("created %v, error %v, expected %v", created, err, c.want)
+			}
+			if after := len(must(netlink.LinkList())); after != before {
+				t.Errorf("%d links before, %d after", before, after)
+			}
+			if files := must(filepath.Glob(filepath.Join(d.opts.Root, "*"))); len(files) != 1 {
+				t.Errorf("records: %v", files)
+			}
+		})
+	}
+}
+
+func TestConflictNamesTheFields(t *testing.T) {
+	d := newDaemon(t)
+	d.network(v4("n"))
+	want := v4("n")
+	want.Internal, want.Options = true, map[string]string{"com.docker.network.driver.mtu": "1400"}
+	_, _, err := d.Ensure(ctx, want)
+	var conflict *netdriver.ConflictError
+	if !errors.As(err, &conflict) {
+		t.Fatalf("%v is no ConflictError", err)
+	}
+	fields := []string{}
+	for _, f := range conflict.Fields {
+		fields = append(fields, f.Field)
+	}
+	if !slices.Equal(fields, []string{"internal", "driver_opts.com.docker.network.driver.mtu"}) {
+		t.Errorf("fields %v", fields)
+	}
+	if _, created, err := d.Ensure(ctx, v4("n")); created || err != nil {
+		t.Errorf("the same network again: created %v, %v", created, err)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	d := newDaemon(t)
+	s := netdriver.Subnet{
+		Prefix: netip.MustParsePrefix("10.50.0.0/24"), Range: netip.MustParsePrefix("10.50.0.128/29"),
+		Gateway: netip.MustParseAddr("10.50.0.129"), Aux: map[string]netip.Addr{"router": netip.MustParseAddr("10.50.0.130")},
+	}
+	d.network(v4("n", s))
+	get := func(id string, static string) (string, error) {
+		e := netdriver.Endpoint{Network: "n", ContainerID: id, Container: "name-" + id}
+		if static != "" {
+			e.IPv4, e.Static4 = netip.PrefixFrom(netip.MustParseAddr(static), 32), true
+		}
+		out, err := d.Allocate(ctx, []netdriver.Endpoint{e})
+		if err != nil {
+			return "", err
+		}
+		return out[0].IPv4.String() + " " + out[0].MAC + " " + out[0].Interface, nil
+	}
+	cases := []struct {
+		situation, id, static, want string
+		err                         error
+	}{
+		{situation: "first of the range", id: "a", want: "10.50.0.128/24 02:42:0a:32:00:80 eth0"},
+		{situation: "asked again", id: "a", want: "10.50.0.128/24 02:42:0a:32:00:80 eth0"},
+		{situation: "steps over gateway and auxiliary address", id: "b", want: "10.50.0.131/24 02:42:0a:32:00:83 eth0"},
+		{situation: "static, outside of the range", id: "s", static: "10.50.0.7", want: "10.50.0.7/24 02:42:0a:32:00:07 eth0"},
+		{situation: "static, taken", id: "t", static: "10.50.0.7", err: netdriver.ErrInUse},
+		{situation: "static, the gateway", id: "t", static: "10.50.0.129", err: netdriver.ErrInUse},
+		{situation: "static, in no subnet", id: "t", static: "10.51.0.7", err: netdriver.ErrUnsupported},
+		{situation: "static, in the range", id: "t", static: "10.50.0.132", want: "10.50.0.132/24 02:42:0a:32:00:84 eth0"},
+		{situation: "steps over a static one", id: "c", want: "10.50.0.133/24 02:42:0a:32:00:85 eth0"},
+		{situation: "next", id: "d", want: "10.50.0.134/24 02:42:0a:32:00:86 eth0"},
+		{situation: "last", id: "e", want: "10.50.0.135/24 02:42:0a:32:00:87 eth0"},
+		{situation: "none left", id: "f", err: netdriver.ErrExhausted},
+	}
+	for _, c := range cases {
+		got, err := get(c.id, c.static)
+		if got != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%s: %q, %v, expected %q, %v", c.situation, got, err, c.want, c.err)
+		}
+	}
+	d.Release("b")
+	if got, err := get("f", ""); err != nil || !strings.HasPrefix(got, "10.50.0.131/") {
+		t.Errorf("after a release: %s, %v", got, err)
+	}
+	if _, err := get("g", ""); !errors.Is(err, netdriver.ErrExhausted) {
+		t.Errorf("full again: %v", err)
+	}
+	if err := d.Remove(ctx, "n"); !errors.Is(err, netdriver.ErrInUse) || !strings.Contains(err.Error(), "name-a") {
+		t.Errorf("remove a network with containers: %v", err)
+	}
+}
+
+func TestAllocationIsAllOrNothing(t *testing.T) {
+	d := newDaemon(t)
+	d.network(v4("n", subnet("10.50.0.0/29")...))
+	batch := make([]netdriver.Endpoint, 6)
+	for i := range batch {
+		batch[i] = netdriver.Endpoint{Network: "n", ContainerID: fmt.Sprint("c", i), Container: fmt.Sprint("c", i)}
+	}
+	if _, err := d.Allocate(ctx, batch); !errors.Is(err, netdriver.ErrExhausted) {
+		t.Fatalf("6 of 5 addresses: %v", err)
+	}
+	if got := must(d.Inspect("n")).Endpoints; len(got) > 0 {
+		t.Errorf("kept after the failure: %v", got)
+	}
+	if _, err := d.Allocate(ctx, batch[:5]); err != nil {
+		t.Errorf("5 of 5 addresses: %v", err)
+	}
+}
+
+func TestReleasedAddressIsReusedLate(t *testing.T) {
+	d := newDaemon(t)
+	d.network(v4("n"))
+	seen := map[netip.Prefix]bool{}
+	for i := range 10 {
+		e := must(d.Allocate(ctx, []netdriver.Endpoint{{Network: "n", ContainerID: fmt.Sprint(i)}}))[0]
+		if seen[e.IPv4] {
+			t.Errorf("%s is given out again at once", e.IPv4)
+		}
+		seen[e.IPv4] = true
+		d.Release(e.ContainerID)
+	}
+}
+
+func TestWhoHasThePort(t *testing.T) {
+	d := newDaemon(t)
+	d.network(v4("n"))
+	l := must(net.Listen("tcp", "127.0.0.1:7001"))
+	defer l.Close()
+	l6 := must(net.Listen("tcp6", "[::]:7002"))
+	defer l6.Close()
+	u := must(net.ListenPacket("udp", "0.0.0.0:7003"))
+	defer u.Close()
+	d.run("first", []string{"n"}, netdriver.Port{HostPort: 7004, Target: 80, Protocol: "tcp"})
+	cases := []struct {
+		situation string
+		port      netdriver.Port
+		container string
+		free      bool
+	}{
+		{situation: "a program has it on one address", port: netdriver.Port{HostPort: 7001, Protocol: "tcp"}},
+		{situation: "a program has it on IPv6", port: netdriver.Port{HostPort: 7002, Protocol: "tcp"}},
+		{situation: "a program has it for UDP", port: netdriver.Port{HostPort: 7003, Protocol: "udp"}},
+		{situation: "same number, other protocol", port: netdriver.Port{HostPort: 7003, Protocol: "tcp"}, free: true},
+		{situation: "same number, other address", port: netdriver.Port{HostPort: 7001, Protocol: "tcp", HostIP: netip.MustParseAddr("127.0.0.2")}, free: true},
+		{situation: "a container has it", port: netdriver.Port{HostPort: 7004, Protocol: "tcp"}, container: "first"},
+		{situation: "a container has it on every address", port: netdriver.Port{HostPort: 7004, Protocol: "tcp", HostIP: netip.MustParseAddr("127.0.0.1")}, container: "first"},
+		{situation: "first free of a range", port: netdriver.Port{HostPort: 7001, HostPortEnd: 7005, Protocol: "tcp"}, free: true},
+		{situation: "range without a free one", port: netdriver.Port{HostPort: 7001, HostPortEnd: 7002, Protocol: "tcp"}},
+		{situation: "any", port: netdriver.Port{Protocol: "udp"}, free: true},
+	}
+	for _, c := range cases {
+		t.Run(c.situation, func(t *testing.T) {
+			got, held, err := d.Reserve(ctx, "second", "second", []netdriver.Port{c.port})
+			defer held.Close()
+			defer d.Release("second")
+			if c.free {
+				if err != nil || got[0].HostPort == 0 || got[0].HostPortEnd != 0 || len(held.Files) == 0 {
+					t.Errorf("%+v with %d files, %v", got, len(held.Files), err)
+				}
+				return
+			}
+			var inUse *netdriver.PortInUseError
+			if !errors.Is(err, netdriver.ErrPortInUse) || !errors.As(err, &inUse) {
+				t.Fatalf("%v is no PortInUseError", err)
+			}
+			if inUse.Container != c.container || c.container == "" && inUse.PID != os.Getpid() {
+				t.Errorf("%v (%+v)", err, inUse)
+			}
+		})
+	}
+}
+
+func TestReservedPortIsHeldWhileFilesAreOpen(t *testing.T) {
+	d := newDaemon(t)
+	ports := []netdriver.Port{{HostPort: 7010, Protocol: "tcp"}, {HostPort: 7010, Protocol: "udp"}}
+	_, held, err := d.Reserve(ctx, "c", "c", ports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err := net.Listen("tcp", ":7010"); err == nil {
+		l.Close()
+		t.Error("another program gets the TCP port")
+	}
+	if p, err := net.ListenPacket("udp", ":7010"); err == nil {
+		p.Close()
+		t.Error("another program gets the UDP port")
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.Release("c")
+	l, err := net.Listen("tcp", ":7010")
+	if err != nil {
+		t.Fatalf("after closing: %v", err)
+	}
+	l.Close()
+}
+
+func TestPortWithOnlyClosedConnectionsIsFree(t *testing.T) {
+	d := newDaemon(t)
+	l := must(net.Listen("tcp", "127.0.0.1:7011"))
+	accepted := make(chan net.Conn, 1)
+	go func() { accepted <- must(l.Accept()) }()
+	c := must(net.Dial("tcp", "127.0.0.1:7011"))
+	server := <-accepted
+	server.Close() // first to close: TIME_WAIT stays on the server's port
+	buf := make([]byte, 1)
+	c.Read(buf)
+	c.Close()
+	l.Close()
+	_, held, err := d.Reserve(ctx, "c", "c", []netdriver.Port{{HostPort: 7011, Protocol: "tcp"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held.Close()
+	d.Release("c")
+}
+
+func TestUDPFlowsFollowTheRules(t *testing.T) {
+	d := newDaemon(t)
+	other := outside(t)
+	d.network(v4("n"))
+	var conn net.Conn
+	other.Do(t, func() (err error) {
+		conn, err = net.Dial("udp", "203.0.113.1:7020")
+		return err
+	})
+	defer conn.Close()
+	ask := func() string {
+		buf := make([]byte, 100)
+		for range 2 { // the first may only fetch an earlier "port unreachable"
+			conn.Write([]byte("hello"))
+			conn.SetReadDeadline(deadline())
+			if n, err := conn.Read(buf); err == nil {
+				return string(buf[:n])
+			}
+		}
+		return ""
+	}
+	if got := ask(); got != "" {
+		t.Fatalf("before anything is published: %q", got)
+	}
+	first := d.run("first", []string{"n"}, netdriver.Port{HostPort: 7020, Target: 80, Protocol: "udp"})
+	serve(t, first.Namespace, "first", 80)
+	if got := ask(); !strings.HasPrefix(got, "first") {
+		t.Errorf("a client that was there before: %q", got)
+	}
+	if err := d.Unpublish(ctx, []string{first.id}); err != nil {
+		t.Fatal(err)
+	}
+	first.reserved.Close()
+	d.Release(first.id)
+	second := d.run("second", []string{"n"}, netdriver.Port{HostPort: 7020, Target: 80, Protocol: "udp"})
+	serve(t, second.Namespace, "second", 80)
+	if got := ask(); !strings.HasPrefix(got, "second") {
+		t.Errorf("after the container was replaced: %q", got)
+	}
+}
+
+func TestContainersOfANetworkWithoutICC(t *testing.T) {
+	d := newDaemon(t)
+	n := bridged("n")
+	n.Options = map[string]string{"com.docker.network.bridge.enable_icc": "false"}
+	d.network(n)
+	a, b := d.run("a", []string{"n"}), d.run("b", []string{"n"}, netdriver.Port{HostPort: 7030, Target: 80, Protocol: "tcp"})
+	serve(t, b.Namespace, "b", 80)
+	if got, _ := call(t, a.Namespace, "tcp", net.JoinHostPort(b.addr4().String(), "80")); got != "" {
+		t.Errorf("neighbour answers %q", got)
+	}
+	if got, err := call(t, nil, "tcp", "127.0.0.1:7030"); !strings.HasPrefix(got, "b") {
+		t.Errorf("host: %q, %v", got, err)
+	}
+}
+
+func TestDriftIsSeenAndRepaired(t *testing.T) {
+	d := newDaemon(t)
+	n := d.network(bridged("n"))
+	c := d.run("web", []string{"n"}, netdriver.Port{HostPort: 7040, Target: 80, Protocol: "tcp"})
+	serve(t, c.Namespace, "web", 80)
+	breakings := map[string]func() error{
+		"the firewall was flushed": func() error {
+			conn := must(nftables.New())
+			conn.FlushRuleset()
+			return conn.Flush()
+		},
+		"forwarding was switched off": func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644) },
+		"the bridge is down":          func() error { return netlink.LinkSetDown(must(netlink.LinkByName(n.Link))) },
+		"the bridge lost its address": func() error {
+			br := must(netlink.LinkByName(n.Link))
+			return netlink.AddrDel(br, &must(netlink.AddrList(br, netlink.FAMILY_V4))[0])
+		},
+	}
+	for situation, do := range breakings {
+		t.Run(situation, func(t *testing.T) {
+			if err := do(); err != nil {
+				t.Fatal(err)
+			}
+			if drift := must(d.Observe(ctx, "n")); len(drift) == 0 {
+				t.Error("not noticed")
+			}
+			d.network(bridged("n"))
+			if drift := must(d.Observe(ctx, "n")); len(drift) > 0 {
+				t.Errorf("after the repair: %q", drift)
+			}
+			if got, err := call(t, nil, "tcp", "127.0.0.1:7040"); !strings.HasPrefix(got, "web") {
+				t.Errorf("published port after the repair: %q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestDaemonKilledAndStartedAgain(t *testing.T) {
+	d := newDaemon(t)
+	kept := d.network(bridged("kept"))
+	other := outside(t)
+	stays := d.run("stays", []string{"kept"}, netdriver.Port{HostPort: 7050, Target: 80, Protocol: "tcp"})
+	dies := d.run("dies", []string{"kept"}, netdriver.Port{HostPort: 7051, Target: 80, Protocol: "tcp"})
+	serve(t, stays.Namespace, "stays", 80)
+	half := d.network(v4("half")) // made, but the daemon died before its record was kept
+	if err := os.Remove(filepath.Join(d.opts.Root, "half.json")); err != nil {
+		t.Fatal(err)
+	}
+	d.open()
+	if err := d.Restore(stays.sandbox.Endpoints); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Sweep(ctx, map[string]bool{stays.id: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := netlink.LinkByName(half.Link); err == nil {
+		t.Errorf("bridge %s without a record is left", half.Link)
+	}
+	for _, l := range must(netlink.LinkList()) {
+		if l.Type() == "veth" && l.Attrs().Name != "uplink" && l.Attrs().MasterIndex != must(netlink.LinkByName(kept.Link)).Attrs().Index {
+			t.Errorf("link %s is left", l.Attrs().Name)
+		}
+	}
+	if has := must(filepath.Glob(filepath.Join(d.opts.RunDir, "dns", "*", "*"))); len(has) != 1 || !strings.Contains(has[0], stays.id) {
+		t.Errorf("dns records: %v", has)
+	}
+	if got, err := call(t, other, "tcp", "203.0.113.1:7050"); !strings.HasPrefix(got, "stays") {
+		t.Errorf("the container that stays: %q, %v", got, err)
+	}
+	dies.Do(t, func() error {
+		if _, err := netlink.LinkByName("eth0"); err == nil {
+			return errors.New("the container that is gone still has its interface")
+		}
+		return nil
+	})
+	if _, err := d.tryRun("new", []string{"kept"}, netdriver.Port{HostPort: 7050, Target: 80, Protocol: "tcp"}); !errors.Is(err, netdriver.ErrPortInUse) || !strings.Contains(err.Error(), "stays") {
+		t.Errorf("the port of the container that stays: %v", err)
+	}
+	if e := must(d.Allocate(ctx, []netdriver.Endpoint{{Network: "kept", ContainerID: "z"}}))[0]; e.IPv4 == stays.sandbox.Endpoints[0].IPv4 {
+		t.Errorf("the address of the container that stays is given out again")
+	}
+}
+
+func TestTheLastDaemonPutsForwardingBack(t *testing.T) {
+	forwarding := func() string { return strings.TrimSpace(string(must(os.ReadFile("/proc/sys/net/ipv4/ip_forward")))) }
+	a, b := newDaemon(t), newDaemon(t)
+	a.network(v4("n"))
+	b.network(v4("n"))
+	if err := a.Remove(ctx, "n"); err != nil {
+		t.Fatal(err)
+	}
+	if forwarding() != "1" {
+		t.Error("off although another daemon needs it")
+	}
+	if err := b.Remove(ctx, "n"); err != nil {
+		t.Fatal(err)
+	}
+	if forwarding() != "0" {
+		t.Error("left on by the last daemon")
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {})
+	a.network(v4("n"))
+	if err := a.Remove(ctx, "n"); err != nil {
+		t.Fatal(err)
+	}
+	if forwarding() != "1" {
+		t.Error("switched off although it was on before")
+	}
+	os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644)
+}
+
+func TestNamesAreServedWhereContainersAreConnected(t *testing.T) {
+	d := newDaemon(t)
+	d.network(bridged("n"))
+	c := d.run("web", []string{"n"})
+	b := must(os.ReadFile(filepath.Join(d.opts.RunDir, "dns", "n", c.id+".json")))
+	for _, want := range []string{`"web"`, `"svc"`, c.addr4().String(), c.addr6().String()} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("record %s lacks %s", b, want)
+		}
+	}
+	if err := d.Disconnect(ctx, []netdriver.Sandbox{c.sandbox}); err != nil {
+		t.Fatal(err)
+	}
+	if has := must(filepath.Glob(filepath.Join(d.opts.RunDir, "dns", "n", "*"))); len(has) > 0 {
+		t.Errorf("records after disconnecting: %v", has)
+	}
+}
+
+func TestInternalNetworkPublishesNothing(t *testing.T) {
+	d := newDaemon(t)
+	n := v4("n")
+	n.Internal = true
+	d.network(n)
+	_, err := d.tryRun("web", []string{"n"}, netdriver.Port{HostPort: 7060, Target: 80, Protocol: "tcp"})
+	if !errors.Is(err, netdriver.ErrUnsupported) {
+		t.Errorf("%v, expected ErrUnsupported", err)
+	}
+	d.Release("id-web")
+}
+
+func TestRulesAreWhatNftShows(t *testing.T) {
+	d := newDaemon(t)
+	d.network(bridged("n"))
+	d.run("web", []string{"n"}, netdriver.Port{HostPort: 7070, Target: 80, Protocol: "tcp"})
+	out, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, want := range []string{"tcp . 7070 comment \"id-web\"", "dnat ip to meta l4proto . th dport map @any4", "iifname . oifname @intra accept"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("nft does not show %q in\n%s", want, out)
+		}
+	}
+}
