@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stack-run/stack/cmd/internal/client"
+	"github.com/stack-run/stack/cmd/internal/daemon"
+	"github.com/stack-run/stack/cmd/internal/hostconfig"
+)
+
+func (c *cli) daemonCommand() *cobra.Command {
+	var stop bool
+	cmd := &cobra.Command{
+		Use:   "daemon",
+		Short: "Run the daemon in the foreground",
+		Long:  "Run the daemon in the foreground. Other commands start one in the background when none runs.\nContainers go on when it ends.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if stop {
+				return c.verb(c.stopDaemon)(cmd, nil)
+			}
+			return c.runDaemon(cmd.Context())
+		},
+	}
+	cmd.Flags().BoolVar(&stop, "stop", false, "End the daemon that runs; containers go on")
+	return cmd
+}
+
+func (c *cli) runDaemon(ctx context.Context) (err error) {
+	report := client.Reporter()
+	defer func() { report(err) }()
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	config, err := hostconfig.Load(hostconfig.Path())
+	if err != nil {
+		return err
+	}
+	return daemon.Run(ctx, daemon.Options{
+		Root:    c.root,
+		RunDir:  c.runDir,
+		Config:  config,
+		Version: version,
+		Ready:   func() { report(nil) },
+	})
+}
+
+func (c *cli) stopDaemon(ctx context.Context, _ []string) error {
+	runDir, err := filepath.Abs(c.runDir)
+	if err != nil {
+		return err
+	}
+	d, err := client.Dial(ctx, client.Socket(runDir))
+	if errors.Is(err, client.ErrNotRunning) {
+		fmt.Fprintln(c.err, "No daemon is running.")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Shutdown(ctx)
+}
