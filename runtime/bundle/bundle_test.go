@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"math"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -175,7 +174,7 @@ func TestMake(t *testing.T) {
 			func(b *Bundle) any { return rules(b) }, "deny a *:* rwm; allow c 1:* mr; allow a *:* rwm"},
 		{"privileged may use all devices", spec.Service{Privileged: true}, nil, func(b *Bundle) any { return rules(b) }, "allow a *:* rwm"},
 
-		{"masked paths", spec.Service{}, nil, masks, len(maskedPaths) + len(readonlyPaths)},
+		{"masked paths", spec.Service{}, nil, masks, len(maskedPaths) + len(throttles()) + len(readonlyPaths)},
 		{"systempaths=unconfined", spec.Service{SecurityOpt: []string{"systempaths=unconfined"}}, nil, masks, 0},
 		{"privileged masks nothing", spec.Service{Privileged: true}, nil, masks, 0},
 		{"no-new-privileges", spec.Service{SecurityOpt: []string{"no-new-privileges"}}, nil, nnp, true},
@@ -290,113 +289,22 @@ func TestAllThatIsWrongIsReportedAtOnce(t *testing.T) {
 	}
 }
 
-func TestHostsFile(t *testing.T) {
-	in := input(&spec.Service{ExtraHosts: []string{"up=host-gateway", "six=[2001:db8::1]"}})
-	in.Network.HostGateway = []netip.Addr{netip.MustParseAddr("10.0.0.1")}
-	in.Network.Hosts = []HostEntry{{netip.MustParseAddr("10.0.0.2"), []string{"web", "web.local"}}}
+func TestASeccompProfileOfTheStack(t *testing.T) {
+	in := input(&spec.Service{SecurityOpt: []string{"seccomp=profile.json"}})
+	in.WorkingDir = t.TempDir()
+	path := filepath.Join(in.WorkingDir, "profile.json")
+	if err := os.WriteFile(path, []byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["chmod"],"action":"SCMP_ACT_ERRNO"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	b, err := Make(in)
-	if err != nil {
+	if err != nil || b.Spec.Linux.Seccomp.DefaultAction != specs.ActAllow || b.Spec.Linux.Seccomp.Syscalls[0].Names[0] != "chmod" {
+		t.Errorf("%v", err)
+	}
+	if err := os.WriteFile(path, []byte(`{`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := localHosts + "10.0.0.1\tup\n2001:db8::1\tsix\n10.0.0.2\tweb web.local\n"
-	if got := string(b.Files[2].Content); got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-	in.Network.Mode, in.Network.HostsBase = HostNet, []byte("127.0.0.1 me\n\n")
-	in.Service = &spec.Service{}
-	if b, err = Make(in); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := string(b.Files[2].Content), "127.0.0.1 me\n10.0.0.2\tweb web.local\n"; got != want {
-		t.Errorf("on the host's network: got\n%s\nwant\n%s", got, want)
-	}
-}
-
-func TestResolvConf(t *testing.T) {
-	host := ParseResolv([]byte("# made\nnameserver 9.9.9.9\nnameserver 2620:fe::fe\ndomain old\nsearch a.example b.example\noptions edns0 timeout:1\nsortlist x\n"))
-	tests := []struct {
-		name    string
-		got     Resolv
-		want    string
-		service spec.Service
-	}{
-		{"as the host has it", HostResolv(&spec.Service{}, host), "nameserver 9.9.9.9\nnameserver 2620:fe::fe\nsearch a.example b.example\noptions edns0 timeout:1\n", spec.Service{}},
-		{"networks of its own", PrivateResolv(&spec.Service{}, host), "nameserver 127.0.0.11\nsearch a.example b.example\noptions edns0 timeout:1 ndots:0\n", spec.Service{}},
-		{"dns_search and dns_opt", PrivateResolv(&spec.Service{DNSSearch: []string{"c"}, DNSOpt: []string{"ndots:3"}}, host), "nameserver 127.0.0.11\nsearch c\noptions ndots:3\n", spec.Service{}},
-		{"no search", HostResolv(&spec.Service{DNS: []string{"1.1.1.1"}, DNSSearch: []string{"."}}, host), "nameserver 1.1.1.1\noptions edns0 timeout:1\n", spec.Service{}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			if got := string(test.got.Bytes()); got != test.want {
-				t.Errorf("got\n%s\nwant\n%s", got, test.want)
-			}
-		})
-	}
-	if got := Upstreams(&spec.Service{DNS: []string{"1.1.1.1"}}, host); !slices.Equal(got, []string{"1.1.1.1"}) {
-		t.Errorf("upstreams: %v", got)
-	}
-}
-
-func TestWrite(t *testing.T) {
-	in := input(&spec.Service{})
-	in.Dir, in.SecretsDir = t.TempDir(), filepath.Join(t.TempDir(), "deep", "secrets")
-	in.Secrets = []File{{Name: "k", Target: "/k", Content: []byte("one"), Mode: 0o440, UID: "7", GID: "8"}}
-	for _, content := range []string{"one", "two"} { // again, over what is there
-		in.Secrets[0].Content = []byte(content)
-		b, err := Make(in)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Write(); err != nil {
-			t.Fatal(err)
-		}
-		secret := filepath.Join(in.SecretsDir, "secrets-0")
-		st, err := os.Stat(secret)
-		if err != nil {
-			t.Fatal(err)
-		}
-		owner := st.Sys().(*syscall.Stat_t)
-		if got, _ := os.ReadFile(secret); string(got) != content || st.Mode() != 0o440 || owner.Uid != 7 || owner.Gid != 8 {
-			t.Errorf("secret is %q %v %d:%d", got, st.Mode(), owner.Uid, owner.Gid)
-		}
-		var config specs.Spec
-		text, err := os.ReadFile(filepath.Join(in.Dir, ConfigName))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(text, &config); err != nil || config.Root.Path != filepath.Join(in.Dir, "rootfs") {
-			t.Errorf("config.json: %v, root %v", err, config.Root)
-		}
-	}
-	if st, _ := os.Stat(in.SecretsDir); st.Mode().Perm() != 0o700 {
-		t.Errorf("the secrets' folder has mode %v", st.Mode())
-	}
-	for _, dir := range []string{in.Dir, in.SecretsDir} {
-		if left, _ := filepath.Glob(filepath.Join(dir, "*.new")); left != nil {
-			t.Errorf("left behind: %v", left)
-		}
-	}
-}
-
-func TestNetworkFilesOfARunningContainerKeepTheirInode(t *testing.T) {
-	in := input(&spec.Service{})
-	in.Dir = t.TempDir()
-	b, err := Make(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Write(); err != nil {
-		t.Fatal(err)
-	}
-	hosts := filepath.Join(in.Dir, "hosts")
-	before, _ := os.Stat(hosts)
-	in.Network.Hosts = []HostEntry{{netip.MustParseAddr("10.0.0.2"), []string{"web"}}}
-	if err := WriteNetworkFiles(in); err != nil {
-		t.Fatal(err)
-	}
-	after, _ := os.Stat(hosts)
-	if text, _ := os.ReadFile(hosts); !os.SameFile(before, after) || !strings.Contains(string(text), "10.0.0.2\tweb\n") {
-		t.Errorf("same file: %v, content:\n%s", os.SameFile(before, after), text)
+	if _, err := Make(in); !errors.Is(err, ErrInvalid) {
+		t.Errorf("broken: %v", err)
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/moby/profiles/seccomp"
 )
@@ -73,10 +75,16 @@ var maskedPaths = []string{
 
 var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 
+// throttles tell the temperature of each core, where the processor has that: enough to spy on other containers by.
+var throttles = sync.OnceValue(func() []string {
+	found, _ := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle") // the pattern is valid
+	return found
+})
+
 // confine sets what keeps the container from the host: masked paths, AppArmor and seccomp.
 func (b *builder) confine() error {
 	if !b.Service.Privileged && !b.security.unmasked {
-		b.spec.Linux.MaskedPaths, b.spec.Linux.ReadonlyPaths = maskedPaths, readonlyPaths
+		b.spec.Linux.MaskedPaths, b.spec.Linux.ReadonlyPaths = slices.Concat(maskedPaths, throttles()), readonlyPaths
 	}
 	b.setAppArmor()
 	return b.setSeccomp()

@@ -1,10 +1,12 @@
 package bundle
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // ConfigName is the runtime-spec configuration's file name in the bundle folder.
@@ -42,6 +44,9 @@ func (b *Bundle) hasSecrets() bool {
 
 // write makes the file under another name, which a crash may leave behind and the next write uses again, and renames it.
 func (f HostFile) write() (err error) {
+	if f.unchanged() {
+		return nil
+	}
 	temporary := f.Path + ".new"
 	out, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -66,4 +71,17 @@ func (f HostFile) write() (err error) {
 		return err
 	}
 	return os.Rename(temporary, f.Path)
+}
+
+// unchanged spares a restart the replacing of files, which some file systems answer by writing to the disk at once.
+func (f HostFile) unchanged() bool {
+	st, err := os.Lstat(f.Path)
+	if err != nil || st.Mode() != f.Mode || st.Size() != int64(len(f.Content)) {
+		return false
+	}
+	if owner, ok := st.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != f.UID || int(owner.Gid) != f.GID {
+		return false
+	}
+	content, err := os.ReadFile(f.Path)
+	return err == nil && bytes.Equal(content, f.Content)
 }
