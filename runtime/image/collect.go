@@ -16,19 +16,15 @@ type collector struct {
 
 func (c *collector) hold() { c.busy.RLock() }
 
-// release ends a hold. Garbage that waited for the last of them is collected in the background.
+// release ends a hold. The last one collects the garbage that waited for it.
 func (s *Store) release() {
 	s.garbage.busy.RUnlock()
-	if !s.garbage.pending.Load() || s.base.Err() != nil {
+	if !s.garbage.pending.Load() {
 		return
 	}
-	s.work.Add(1)
-	go func() {
-		defer s.work.Done()
-		if err := s.collect(s.base); err != nil {
-			s.opts.Logf("image store: collecting garbage: %v", err)
-		}
-	}()
+	if err := s.collect(context.WithoutCancel(s.base)); err != nil {
+		s.opts.Logf("image store: collecting garbage: %v", err)
+	}
 }
 
 // collect removes content and snapshots nothing refers to: at once, or when the last pull under way ends.

@@ -2,9 +2,11 @@ package image_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,4 +126,27 @@ func leftovers(t testing.TB, root string) []string {
 		}
 	}
 	return list
+}
+
+func links(fi os.FileInfo) uint64 { return uint64(fi.Sys().(*syscall.Stat_t).Nlink) }
+
+// described is a file's mode and owner.
+func described(t testing.TB, path string) string {
+	t.Helper()
+	fi, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%v %d:%d", fi.Mode(), st.Uid, st.Gid)
+}
+
+func attribute(t testing.TB, path, name string) string {
+	t.Helper()
+	buf := make([]byte, 256)
+	n, err := unix.Lgetxattr(path, name, buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n])
 }

@@ -39,15 +39,16 @@ func newPipe() *pipe {
 func (p *pipe) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
 		chunk := chunks.Get().(*[]byte)
-		*chunk = append((*chunk)[:0], b[:min(len(b), chunkSize)]...)
+		size := min(len(b), chunkSize) // the chunk is the reader's once sent
+		*chunk = append((*chunk)[:0], b[:size]...)
 		select {
 		case p.full <- chunk:
 		case <-p.gone:
 			chunks.Put(chunk)
 			return n, errReaderGone
 		}
-		n += len(*chunk)
-		b = b[min(len(b), chunkSize):]
+		n += size
+		b = b[size:]
 	}
 	return n, nil
 }

@@ -67,6 +67,7 @@ type Store struct {
 // Open opens the store below opts.Root, making it where there is none. It looks at nothing but what an earlier process
 // left unfinished. ErrLocked means another process has it open.
 func Open(ctx context.Context, opts Options) (_ *Store, err error) {
+	silence()
 	opts.setDefaults()
 	if opts.Root == "" {
 		return nil, errors.New("image store: no root folder given")
@@ -165,6 +166,9 @@ func (s *Store) Close() error {
 
 // namespace is the one under which all records stand in containerd's metadata.
 const namespace = "stack"
+
+// silence covers the few places where they log without a context (a missing fs-verity is a warning to them).
+var silence = sync.OnceFunc(func() { log.L = quiet })
 
 // quiet keeps containerd's packages from writing to standard error: what matters of it comes back as errors.
 var quiet = logrus.NewEntry(&logrus.Logger{Out: io.Discard, Formatter: &logrus.TextFormatter{}, Level: logrus.PanicLevel})

@@ -172,10 +172,13 @@ func (s *Store) stageApart(ctx context.Context, from []host, l layer, report fun
 		return nil, err
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && st != nil {
 			err = errors.Join(err, s.dropStage(ctx, st.key))
 		}
 	}()
+	if _, err := s.content.Info(ctx, l.desc.Digest); err == nil {
+		return st, s.applyStored(ctx, l, st, report)
+	}
 	done, err := s.stageLive(ctx, from, l, st, report)
 	if err != nil || done {
 		return st, err
@@ -195,8 +198,8 @@ func (s *Store) stageLive(ctx context.Context, from []host, l layer, st *stage, 
 	defer cancel(nil)
 	sink := &liveSink{consume: func(r io.Reader) error {
 		err := s.apply(ctx, l, st, r)
-		if err != nil && !errors.Is(err, errAbandoned) {
-			cancel(err) // a layer that can't be unpacked need not be fetched to its end
+		if err != nil && !errors.Is(err, errAbandoned) && !errors.Is(err, ErrInvalid) {
+			cancel(err) // no use in fetching what can't be written
 		}
 		return err
 	}}
@@ -205,7 +208,8 @@ func (s *Store) stageLive(ctx context.Context, from []host, l layer, st *stage, 
 	if err != nil {
 		return false, err
 	}
-	if errors.Is(applyErr, errAbandoned) {
+	if errors.Is(applyErr, errAbandoned) || errors.Is(applyErr, ErrInvalid) {
+		// What was followed need not be what was kept: a host that sent false bytes may have been left for another.
 		return false, nil
 	}
 	return used, applyErr
