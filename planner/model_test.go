@@ -15,6 +15,7 @@ type model struct {
 	oneShot  map[string]bool // services whose containers end by themselves, with success
 	made     int             // containers and networks so far: their ids
 	started  []string        // services in the order of starts
+	loop     bool            // plans leave alone what ended for good, so that waits for it fail
 }
 
 // do executes one action.
@@ -208,6 +209,9 @@ func (m *model) wait(a Action) error {
 		}
 		if m.oneShot[c.Service] && hasProcess(c) {
 			c.State, c.Health, c.ExitCode = Exited, NoHealth, 0
+		}
+		if m.loop && c.State == Exited {
+			continue
 		}
 		if !a.Optional && !satisfies(c, a.Condition) {
 			return fmt.Errorf("%s is %s %s, not %s", c.Name, c.State, c.Health, a.Condition)

@@ -97,7 +97,7 @@ func (m *model) up(t *testing.T, r *rand.Rand, opts Options) (Plan, bool) {
 			t.Errorf("up would %s %s", a.Kind, a.Name)
 		}
 	}
-	m.started = nil
+	m.started, m.loop = nil, opts.KeepStopped
 	m.execute(t, r, plan)
 	m.checkOrder(t, g, plan)
 	return plan, true

@@ -24,7 +24,7 @@ func (u *up) startNeeds(s *course) []int {
 		}
 		starts := provider.startIDs()
 		switch {
-		case l.Condition == spec.Started && l.Required, provider.halfUp():
+		case l.Condition == spec.Started && l.Required, u.halfUp(provider):
 			needs = append(needs, starts...)
 		case l.Condition == spec.Started && len(starts) == 0:
 		case u.holds(provider, l.Condition):
@@ -35,10 +35,15 @@ func (u *up) startNeeds(s *course) []int {
 	return needs
 }
 
-// halfUp tells whether the service wasn't asked for and part of it is left down: then it may never meet a condition.
-func (s *course) halfUp() bool {
-	return s.bystander && slices.ContainsFunc(s.fates, func(f *fate) bool {
-		return f.startID == none && (f.what != keep || !hasProcess(f.old))
+// halfUp tells whether part of the service is left as it is, in a state that may never meet a condition: down, of a
+// service that wasn't asked for, or paused by a user.
+func (u *up) halfUp(s *course) bool {
+	return slices.ContainsFunc(s.fates, func(f *fate) bool {
+		if f.startID != none || f.what == discard {
+			return false
+		}
+		down := f.what != keep || !hasProcess(f.old)
+		return s.bystander && down || !down && f.old.State == Paused
 	})
 }
 
