@@ -215,14 +215,12 @@ func (d *Driver) removeLink(name string) error {
 	if err != nil {
 		return fmt.Errorf("bridge %s: %w", name, err)
 	}
-	ports, err := d.ports(l.Attrs().Index)
+	links, err := netlink.LinkList()
 	if err != nil {
 		return fmt.Errorf("bridge %s: %w", name, err)
 	}
-	for _, p := range ports {
-		if err := deleteLink(p); err != nil {
-			return fmt.Errorf("bridge %s: %w", name, err)
-		}
+	if err := deletePorts(portsOf(links, map[int]bool{l.Attrs().Index: true})); err != nil {
+		return fmt.Errorf("bridge %s: %w", name, err)
 	}
 	if l.Attrs().Alias != d.owner() {
 		return nil // a bridge of the user's that the network was put on

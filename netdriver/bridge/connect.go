@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -236,33 +237,45 @@ func configure(in *netlink.Handle, n netdriver.Network, e netdriver.Endpoint) er
 	return nil
 }
 
-// Disconnect implements netdriver.Driver. Removing the host's end removes the pair.
+// Disconnect implements netdriver.Driver. Removing the host's end removes the pair. Each removal makes the kernel wait for
+// every CPU once, so all are put into a group first, which is removed as one.
 func (d *Driver) Disconnect(_ context.Context, n netdriver.Network, sandboxes []netdriver.Sandbox) error {
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("netlink: %w", err)
-	}
-	defer h.Close()
-	var errs []error
+	names := make([]string, 0, len(sandboxes))
 	for _, s := range sandboxes {
-		l := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: d.portName(n.Name, s.ContainerID)}}
-		if err := delByName(h, l); err != nil {
-			errs = append(errs, fmt.Errorf("disconnect %s from network %s: %w", s.ContainerID, n.Name, err))
-		}
+		names = append(names, d.portName(n.Name, s.ContainerID))
 	}
-	return errors.Join(errs...)
+	if err := deletePorts(names); err != nil {
+		return fmt.Errorf("disconnect from network %s: %w", n.Name, err)
+	}
+	return nil
 }
 
-func delByName(h *netlink.Handle, l netlink.Link) error {
-	found, err := h.LinkByName(l.Attrs().Name)
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
+// deletePorts removes links by name; those that are gone are no error.
+func deletePorts(names []string) error {
+	// Random, so that no other program's group is met. The default group is 0.
+	group := rand.Uint32() | 1<<31
+	found := 0
+	for _, name := range names {
+		req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+		req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
+		_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+		switch {
+		case err == nil:
+			found++
+		case !errors.Is(err, syscall.ENODEV):
+			return fmt.Errorf("link %s: %w", name, err)
+		}
+	}
+	if found == 0 {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	if err := h.LinkDel(found); err != nil && !errors.Is(err, syscall.ENODEV) {
-		return err
+	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil && !errors.Is(err, syscall.ENODEV) {
+		return fmt.Errorf("remove %d links: %w", found, err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -10,19 +11,14 @@ import (
 	"github.com/stack-run/stack/netdriver"
 )
 
-// ports lists the veth ends of this package's making on a bridge.
-func (d *Driver) ports(bridge int) ([]netlink.Link, error) {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return nil, err
-	}
-	var out []netlink.Link
+// portsOf picks the ports of this package's making on bridges out of all links.
+func portsOf(links []netlink.Link, bridges map[int]bool) (names []string) {
 	for _, l := range links {
-		if l.Attrs().MasterIndex == bridge && l.Type() == "veth" && strings.HasPrefix(l.Attrs().Name, portPrefix) {
-			out = append(out, l)
+		if bridges[l.Attrs().MasterIndex] && l.Type() == "veth" && strings.HasPrefix(l.Attrs().Name, portPrefix) {
+			names = append(names, l.Attrs().Name)
 		}
 	}
-	return out, nil
+	return names
 }
 
 // Sweep implements netdriver.Sweeper: it removes bridges that carry this daemon's mark but belong to no network, and
@@ -46,12 +42,9 @@ func (d *Driver) Sweep(_ context.Context, networks []netdriver.Network, endpoint
 		}
 		ours[l.Attrs().Index] = true
 	}
-	for _, l := range links {
-		if ours[l.Attrs().MasterIndex] && strings.HasPrefix(l.Attrs().Name, portPrefix) && !wantedPorts[l.Attrs().Name] {
-			if err := deleteLink(l); err != nil {
-				return err
-			}
-		}
+	stray := slices.DeleteFunc(portsOf(links, ours), func(name string) bool { return wantedPorts[name] })
+	if err := deletePorts(stray); err != nil {
+		return err
 	}
 	for _, l := range links {
 		if ours[l.Attrs().Index] && !wantedLinks[l.Attrs().Name] {
