@@ -39,7 +39,7 @@ func (u *up) checkService(s *course) {
 
 // checkNeeds finds what a service needs of others and can't get.
 func (u *up) checkNeeds(s *course) {
-	if s.replicas == 0 {
+	if s.replicas == 0 && !s.oneOff {
 		return
 	}
 	address := spec.ServiceAddress(s.Name).String()

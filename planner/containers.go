@@ -110,7 +110,7 @@ func (u *up) draftUpdate(s *course, f *fate, action Action) {
 // linkContainers orders the actions of a service after what they need of others.
 func (u *up) linkContainers(s *course) {
 	var needs []int // of the starts, found out only where something starts
-	if s.starts() {
+	if s.starts() || s.oneOff {
 		needs = u.startNeeds(s)
 	}
 	var infra []int

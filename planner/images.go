@@ -13,7 +13,7 @@ func (u *up) draftPulls() {
 	pulls := map[string]int{} // by reference
 	for _, name := range u.graph.order {
 		s := u.services[name]
-		if s.Image == "" || s.bystander && !s.makesContainers() || s.replicas == 0 {
+		if s.Image == "" || s.bystander && !s.makesContainers() || s.replicas == 0 && !s.oneOff {
 			continue
 		}
 		action, needed := u.pull(s)
@@ -77,5 +77,5 @@ func refreshes(policy string) bool {
 	return policy == "daily" || policy == "weekly" || strings.HasPrefix(policy, "every_")
 }
 
-// makesContainers tells whether the plan makes a container of the service.
-func (s *course) makesContainers() bool { return s.added || s.recreated }
+// makesContainers tells whether the plan, or the run that it is for, makes a container of the service.
+func (s *course) makesContainers() bool { return s.added || s.recreated || s.oneOff }

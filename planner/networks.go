@@ -29,10 +29,9 @@ func (n *netCourse) builtin() bool {
 func (u *up) judgeNetworks() {
 	for _, name := range u.order {
 		s := u.services[name]
-		if s.bystander || s.replicas == 0 && len(s.containers) == 0 {
-			continue
+		if !s.bystander {
+			u.useNetworks(s)
 		}
-		u.useNetworks(s)
 	}
 	for _, key := range slices.Sorted(maps.Keys(u.networks)) {
 		if n := u.networks[key]; n.differs(u.desired.Name) {

@@ -347,7 +347,7 @@ func (s *situation) run(t testing.TB, command string) (Plan, error) {
 			Services: services, NoDeps: on("--no-deps"), ForceRecreate: on("--force-recreate"), NoRecreate: on("--no-recreate"),
 			AlwaysRecreateDeps: on("--always-recreate-deps"), RemoveOrphans: on("--remove-orphans"), IgnoreOrphans: on("--ignore-orphans"),
 			NoStart: on("--no-start"), Pull: values["--pull"], RenewAnonVolumes: on("--renew-anon-volumes"), Timeout: timeout,
-			WaitHealthy: on("--wait"), KeepStopped: on("--loop"), Scale: map[string]int{}, Pulled: map[string]bool{},
+			OneOff: values["--one-off"], WaitHealthy: on("--wait"), KeepStopped: on("--loop"), Scale: map[string]int{}, Pulled: map[string]bool{},
 		}
 		for _, pair := range list(values["--scale"]) {
 			name, n, _ := strings.Cut(pair, ":")

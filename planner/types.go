@@ -209,8 +209,11 @@ type Options struct {
 	Pull               string          // "", always, missing, never, policy: overrides pull_policy
 	Pulled             map[string]bool // image references pulled by this operation already
 	RenewAnonVolumes   bool
-	Timeout            *time.Duration // of stops
-	WaitHealthy        bool           // `--wait`: wait for running|healthy of everything at the end
+	// OneOff is the service that `run` makes a container of, named in Services too. What that container needs is planned,
+	// with the conditions to wait for, and nothing for the service's replicas.
+	OneOff      string
+	Timeout     *time.Duration // of stops
+	WaitHealthy bool           // `--wait`: wait for running|healthy of everything at the end
 	// KeepStopped leaves alone what a user stopped; the loop sets it, `up` doesn't.
 	KeepStopped bool
 }

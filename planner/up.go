@@ -85,6 +85,7 @@ type course struct {
 	// them no choice.
 	bystander bool
 	replicas  int
+	oneOff    bool // `run` makes a container of it
 	fates     []*fate
 	rank      int
 
@@ -148,7 +149,10 @@ func (u *up) chooseServices() {
 		if n, ok := u.opts.Scale[name]; ok {
 			c.replicas = n
 		}
-		if c.bystander {
+		switch {
+		case name == u.opts.OneOff:
+			c.oneOff, c.replicas, c.containers = true, 0, nil
+		case c.bystander:
 			c.replicas = len(c.containers)
 		}
 		c.rank = (i + 1) * rankStep

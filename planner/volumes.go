@@ -39,7 +39,7 @@ func (u *up) draftVolumes() {
 func (u *up) usedVolumes() []string {
 	used := map[string]bool{}
 	for _, s := range u.services {
-		if s.bystander && !s.makesContainers() || s.replicas == 0 {
+		if s.bystander && !s.makesContainers() {
 			continue
 		}
 		for _, key := range namedVolumes(s.Service) {
