@@ -6,9 +6,8 @@ import "slices"
 // in three letters, counting a swap of neighbours as one.
 func Closest(word string, candidates []string) string {
 	best, distance := "", len(word)/3+1
-	slices.Sort(candidates)
-	for _, c := range candidates {
-		if d := edits(word, c); d < distance || d == distance && best == "" && d <= len(word)/3 {
+	for _, c := range slices.Sorted(slices.Values(candidates)) {
+		if d := edits(word, c); d < distance {
 			best, distance = c, d
 		}
 	}

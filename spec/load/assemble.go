@@ -29,8 +29,12 @@ type assembler struct {
 // and explain tells what the tree knows.
 func parseTree(src *source) *tree {
 	a := &assembler{tree: &tree{}, parsed: map[string]*node{}}
+	env := src.env.Clone()
+	if _, ok := env[projectNameVariable]; !ok {
+		env[projectNameVariable] = src.name // as compose-go does
+	}
 	for _, f := range src.files {
-		own := &file{name: f.name, dir: src.dir, env: src.env}
+		own := &file{name: f.name, dir: src.dir, env: env}
 		a.tree.root = a.add(a.tree.root, own, f.content, []string{f.name})
 	}
 	if a.tree.root == nil {
@@ -204,7 +208,7 @@ func (a *assembler) extended(service *node, name string, services *node, chain [
 }
 
 func didYouMean(word string, candidates []string) string {
-	if c := spec.Closest(word, slices.Clone(candidates)); c != "" {
+	if c := spec.Closest(word, candidates); c != "" {
 		return fmt.Sprintf("did you mean %q?", c)
 	}
 	return ""

@@ -28,6 +28,8 @@ var (
 	}
 )
 
+const projectNameVariable = "COMPOSE_PROJECT_NAME"
+
 // stdinName is how Compose writes standard input among its files.
 const stdinName = "-"
 
@@ -290,7 +292,7 @@ func profiles(o Options, env types.Mapping) []string {
 // chooseName settles the stack's name unless a stack file will: a flag, the environment, else the directory's name.
 func (src *source) chooseName(o Options) error {
 	for _, given := range []struct{ name, by string }{
-		{o.ProjectName, "-p"}, {src.env["COMPOSE_PROJECT_NAME"], "COMPOSE_PROJECT_NAME"},
+		{o.ProjectName, "-p"}, {src.env[projectNameVariable], projectNameVariable},
 	} {
 		if given.name == "" {
 			continue

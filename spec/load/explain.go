@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 
 	"github.com/compose-spec/compose-go/v2/interpolation"
@@ -36,9 +37,24 @@ func (t *tree) explain(ctx context.Context, src *source, err error, ns notes) sp
 		findings = append(findings, t.beyond(ctx, src, data, findings)...)
 	}
 	if !findings.HasErrors() {
-		findings = append(findings, spec.Diagnostic{Severity: spec.Error, Summary: err.Error()})
+		findings = append(findings, t.locate(err))
 	}
 	return sorted(findings)
+}
+
+// mentioned is how compose-go's errors name an attribute, or else a service.
+var mentioned = regexp.MustCompile(`\b(?:services|networks|volumes|secrets|configs)\.[\w.\[\]-]+|service "?([\w.-]+)"?`)
+
+// locate gives compose-go's own words a place, if they name one.
+func (t *tree) locate(err error) spec.Diagnostic {
+	m := mentioned.FindStringSubmatch(err.Error())
+	switch {
+	case m == nil:
+		return spec.Diagnostic{Severity: spec.Error, Summary: err.Error()}
+	case m[1] != "":
+		return t.diagnose(spec.Error, []string{"services", m[1]}, err.Error(), "")
+	}
+	return t.diagnose(spec.Error, splitPath(m[0]), err.Error(), "")
 }
 
 // active are the services that the profiles enable, by what the tree knows.

@@ -33,9 +33,19 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte) {
 		src := &source{dir: dir, env: map[string]string{"A": "b"}, inputs: inputs{}, name: "fuzz",
 			files: []sourceFile{{name: filepath.Join(dir, "compose.yaml"), content: content}}}
+		done := make(chan error, 1)
+		go func() {
+			_, err := src.load(context.Background(), Options{WorkingDir: dir}, time.Now())
+			done <- err
+		}()
 		var ds spec.Diagnostics
-		if _, err := src.load(context.Background(), Options{WorkingDir: dir}, time.Now()); err != nil && !errors.As(err, &ds) {
-			t.Errorf("the error is a %T: %v", err, err)
+		select {
+		case err := <-done:
+			if err != nil && !errors.As(err, &ds) {
+				t.Errorf("the error is a %T: %v", err, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("the load does not end")
 		}
 	})
 }

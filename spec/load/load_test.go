@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/schema"
+
 	"github.com/stack-run/stack/spec"
 )
 
@@ -227,5 +230,43 @@ secrets: {key: {file: gone.key}}
 	ds := diagnosticsOf(t, dir, Options{Observing: true})
 	if ds.HasErrors() || len(ds) != 4 {
 		t.Errorf("want four warnings: %v", ds)
+	}
+}
+
+// The net under the tree: what compose-go finds unsupported and the walk did not report is refused all the same.
+func TestAttributesThatTheTreeMissesAreRefused(t *testing.T) {
+	tr := parseTree(&source{files: []sourceFile{{name: "f", content: []byte("services: {web: {image: x}, off: {image: x}}")}}})
+	found := []loader.UnsupportedAttribute{
+		{Path: "services.web.volumes.[].image"}, {Path: "services.web.gpus"}, {Path: "services.off.gpus"},
+	}
+	reported := spec.Diagnostics{{Severity: spec.Error, Path: "services.web.volumes[1].image"}}
+	got := tr.unseen(found, reported, func(s string) bool { return s == "web" })
+	if len(got) != 1 || got[0].Path != "services.web.gpus" || got[0].Line != 1 {
+		t.Errorf("got %v", got)
+	}
+}
+
+// Everything in the tables is an attribute of the specification, and is in one table only.
+func TestTablesMatchTheSpecification(t *testing.T) {
+	inSpec := map[string]bool{}
+	for _, p := range schema.AttributePaths() {
+		inSpec[string(p)] = true
+	}
+	seen := map[string]bool{}
+	paths := append(strings.Fields(supported), silent...)
+	for _, a := range ignored {
+		paths = append(paths, a.path)
+	}
+	for _, a := range refused {
+		paths = append(paths, a.path)
+	}
+	for _, p := range paths {
+		if !inSpec[p] {
+			t.Errorf("%s is not in the specification", p)
+		}
+		if seen[p] {
+			t.Errorf("%s is in the tables twice", p)
+		}
+		seen[p] = true
 	}
 }

@@ -50,9 +50,12 @@ func (r *referrer) service(name string, s *node) {
 		r.report(mode, join(at, "network_mode"), "keep one of the two", "network_mode and networks can't go together")
 	}
 	for _, dep := range keys(s.field("depends_on")) {
-		if required := dep.node.field("required").texts(); len(required) == 0 || required[0] != "false" {
-			r.needs(dep, join(at, "depends_on"), "services", "service")
+		required := dep.node.field("required").texts()
+		optional := len(required) == 1 && required[0] == "false"
+		if known := r.tree.root.get("services", dep.name) != nil; known && optional {
+			continue // it may be disabled, but not be unknown
 		}
+		r.needs(dep, join(at, "depends_on"), "services", "service")
 	}
 	for _, attribute := range []string{"network_mode", "pid", "ipc"} {
 		n := s.field(attribute)
