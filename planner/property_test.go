@@ -12,7 +12,7 @@ import (
 
 // TestPlansConverge checks, for stacks and states made by chance, what holds for every plan.
 func TestPlansConverge(t *testing.T) {
-	const seeds = 2000
+	const seeds = 800
 	impossible := 0
 	for seed := range int64(seeds) {
 		if !converges(t, seed) {
