@@ -146,6 +146,19 @@ func TestCopyUpGoesOnAfterACrash(t *testing.T) {
 	}
 }
 
+func TestCopyUpGoesOnAfterACrashWhereItIsStagedInTheVolume(t *testing.T) {
+	root := imageTree(t)
+	s := open(t, t.TempDir())
+	v := ensure(t, s, voldriver.Volume{Name: "data", Options: map[string]string{"type": "tmpfs", "device": "tmpfs"}})
+	_, err := s.Acquire(ctx, "data", "c")
+	must(t, err)
+	defer s.ReleaseUser(ctx, "c")
+	must(t, os.MkdirAll(filepath.Join(v.Mountpoint, ".stack-copy", "dir", "half"), 0o755))
+	must(t, os.Mkdir(filepath.Join(v.Mountpoint, "lost+found"), 0o700)) // as a new ext4 has it
+	must(t, s.CopyUp(ctx, "data", root, "/data"))
+	checkCopy(t, v)
+}
+
 func TestCopyUpLeavesAlone(t *testing.T) {
 	root := imageTree(t)
 	s := open(t, t.TempDir())

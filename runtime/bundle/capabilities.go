@@ -60,7 +60,7 @@ func (b *builder) wanted() ([]string, error) {
 	case slices.Contains(add, "ALL"):
 		base = known
 	case slices.Contains(drop, "ALL"):
-		drop = nil // what cap_add names stays
+		// only what cap_add names
 	default:
 		base = defaultCapabilities
 	}

@@ -16,8 +16,11 @@ func TestWrite(t *testing.T) {
 	in := input(&spec.Service{})
 	in.Dir, in.SecretsDir = t.TempDir(), filepath.Join(t.TempDir(), "deep", "secrets")
 	in.Secrets = []File{{Name: "k", Target: "/k", Content: []byte("one"), Mode: 0o440, UID: "7", GID: "8"}}
-	for _, content := range []string{"one", "two"} { // again, over what is there
+	for i, content := range []string{"one", "two", "two", "two"} { // again, over what is there
 		in.Secrets[0].Content = []byte(content)
+		if i == 3 {
+			in.Secrets[0].UID = "9" // nothing else changes
+		}
 		b, err := Make(in)
 		if err != nil {
 			t.Fatal(err)
@@ -31,7 +34,7 @@ func TestWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 		owner := st.Sys().(*syscall.Stat_t)
-		if got, _ := os.ReadFile(secret); string(got) != content || st.Mode() != 0o440 || owner.Uid != 7 || owner.Gid != 8 {
+		if got, _ := os.ReadFile(secret); string(got) != content || st.Mode() != 0o440 || owner.Uid != []uint32{7, 7, 7, 9}[i] || owner.Gid != 8 {
 			t.Errorf("secret is %q %v %d:%d", got, st.Mode(), owner.Uid, owner.Gid)
 		}
 		var config specs.Spec
