@@ -81,8 +81,9 @@ func (d *down) draftOrphans() {
 			_, d.removes[c.ID] = d.draftDiscard(0, c, Orphan, "", d.opts.Timeout)
 		case isOrphan(d.stack, c):
 			noteOrphan(&d.draft, c)
-		case c.OneOff && len(d.opts.Services) == 0:
-			d.note(containerAddress(c), fmt.Sprintf("the container %s, made by `run`, goes on running", c.Name), "it goes with --remove-orphans once it has ended")
+		case c.OneOff && (len(d.opts.Services) == 0 || slices.Contains(d.opts.Services, c.Service)):
+			_, d.removes[c.ID] = d.draftDiscard(0, c, Requested, "made by `run`", d.opts.Timeout)
+			d.plan.Actions[d.removes[c.ID]].Volumes = d.opts.Volumes
 		case d.stack.Disabled[c.Service] != nil && len(d.opts.Services) == 0:
 			profile := d.stack.Disabled[c.Service]
 			d.note(containerAddress(c), fmt.Sprintf("the container %s is left: no active profile enables its service", c.Name), "add --profile "+strings.Join(profile, " or "))

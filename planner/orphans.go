@@ -6,14 +6,11 @@ import (
 	"github.com/stack-run/stack/spec"
 )
 
-// isOrphan tells whether a container of this stack belongs to no service of the stack file, enabled or not, or
-// was left behind by a `run` that is over.
+// isOrphan tells whether a container of this stack belongs to no service of the stack file, enabled or not. Those that
+// `run` made for a service go with its `down`, as in Compose.
 func (u *up) isOrphan(c *Container) bool { return isOrphan(u.desired, c) }
 
 func isOrphan(desired *spec.Stack, c *Container) bool {
-	if c.OneOff {
-		return !hasProcess(c)
-	}
 	_, disabled := desired.Disabled[c.Service]
 	return desired.Services[c.Service] == nil && !disabled
 }
@@ -41,11 +38,7 @@ func (u *up) draftOrphans() {
 }
 
 func noteOrphan(d *draft, c *Container) {
-	what := "no service of the stack file"
-	if c.OneOff {
-		what = "a `run` that is over"
-	}
-	d.note(containerAddress(c), fmt.Sprintf("the container %s is an orphan: it belongs to %s", c.Name, what),
+	d.note(containerAddress(c), fmt.Sprintf("the container %s is an orphan: it belongs to no service of the stack file", c.Name),
 		"remove it with --remove-orphans")
 }
 

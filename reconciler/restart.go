@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"errors"
 	"time"
 
 	"github.com/stack-run/stack/runtime"
@@ -33,7 +34,7 @@ func (r *Reconciler) judge(s *stack, v runtime.View) {
 	k := s.keeper(v.ID)
 	k.rest()
 	if !shouldRestart(v) {
-		r.rest(s, v)
+		r.finish(s, v)
 		return
 	}
 	k.mu.Lock()
@@ -65,7 +66,8 @@ func (r *Reconciler) again(s *stack, id string) {
 		if err := r.engine.Update(id, func(rec *runtime.Record) { rec.Restarts++ }); err != nil {
 			r.logf("restart %s: %v", v.Name, err)
 		}
-		if err := r.startContainer(r.ctx, id, startOptions{again: true}); err != nil && r.ctx.Err() == nil {
+		err = r.startContainer(r.ctx, id, startOptions{again: true})
+		if err != nil && r.ctx.Err() == nil && !errors.Is(err, runtime.ErrStopped) {
 			r.logf("restart %s: %v", v.Name, err)
 			r.judge(s, v)
 		}

@@ -3,7 +3,6 @@ package reconciler
 import (
 	"context"
 	"os"
-	"slices"
 
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
@@ -53,8 +52,7 @@ func (r *Reconciler) Run(ctx context.Context, desired *spec.Stack, svc *spec.Ser
 	})
 }
 
-// planDependencies plans everything that a one-off container of a service needs, and nothing for the service's own
-// containers, which are left out of the comparison.
+// planDependencies plans everything that a one-off container of a service needs, and nothing for the service's replicas.
 func (r *Reconciler) planDependencies(ctx context.Context, desired *spec.Stack, svc *spec.Service, opts RunOptions) (planner.Plan, error) {
 	if err := r.check(desired); err != nil {
 		return planner.Plan{}, err
@@ -63,9 +61,8 @@ func (r *Reconciler) planDependencies(ctx context.Context, desired *spec.Stack, 
 	if err != nil {
 		return planner.Plan{}, err
 	}
-	observed.Containers = slices.DeleteFunc(observed.Containers, func(c planner.Container) bool { return c.Service == svc.Name })
 	return planner.Up(desired, observed, planner.Options{
-		Services: []string{svc.Name}, Scale: map[string]int{svc.Name: 0},
+		Services: []string{svc.Name}, OneOff: svc.Name,
 		NoDeps: opts.NoDeps, NoRecreate: true, Pull: opts.Pull, IgnoreOrphans: true,
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/netdriver/dns"
+	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
 	"github.com/stack-run/stack/runtime/bundle"
 	"github.com/stack-run/stack/spec"
@@ -42,9 +43,15 @@ func (r *Reconciler) startContainer(ctx context.Context, id string, opts startOp
 		k.mu.Lock()
 		k.failures = 0
 		k.mu.Unlock()
-		if err := r.engine.Update(id, func(rec *runtime.Record) { rec.Restarts, rec.Health = 0, "" }); err != nil {
-			return err
+	}
+	err = r.engine.Update(id, func(rec *runtime.Record) {
+		rec.Health = planner.NoHealth
+		if !opts.again {
+			rec.Restarts = 0
 		}
+	})
+	if err != nil {
+		return err
 	}
 	in, err := r.prepareNetwork(ctx, v)
 	if err == nil {
@@ -52,7 +59,7 @@ func (r *Reconciler) startContainer(ctx context.Context, id string, opts startOp
 	}
 	if err == nil {
 		in.WorkingDir = v.Labels[labelWorkingDir]
-		in.Warn, in.Attach = opts.warn, opts.attach
+		in.Warn, in.Attach, in.Again = opts.warn, opts.attach, opts.again
 		err = r.engine.Start(ctx, id, in)
 	}
 	for _, f := range in.Held {
@@ -179,13 +186,24 @@ func (r *Reconciler) disconnect(ctx context.Context, id string) error {
 	return r.engine.Release(ctx, id)
 }
 
-// rest gives back what a container that ended for good still holds, and removes it where it was made for one run.
+// rest gives back what a container that ended for good still holds.
 func (r *Reconciler) rest(s *stack, v runtime.View) {
 	k := s.keeper(v.ID)
 	k.start.Lock()
 	defer k.start.Unlock()
 	if err := r.disconnect(r.ctx, v.ID); err != nil && r.ctx.Err() == nil {
 		r.logf("take down the network of %s: %v", v.Name, err)
+	}
+}
+
+// finish rests a container that ended by itself, and removes one that was made for a single run.
+func (r *Reconciler) finish(s *stack, v runtime.View) {
+	r.rest(s, v)
+	if !v.AutoRemove || v.Intent != runtime.IntentRun {
+		return
+	}
+	if err := r.removeContainer(r.ctx, v.ID, true); err != nil && r.ctx.Err() == nil {
+		r.logf("remove %s: %v", v.Name, err)
 	}
 }
 

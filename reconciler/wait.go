@@ -52,6 +52,9 @@ func (r *Reconciler) holds(ctx context.Context, name, service, condition string)
 		if v.Service != service || v.OneOff || v.Phase != runtime.Made {
 			continue
 		}
+		if v.Intent == runtime.IntentStop && !v.Running() {
+			continue // a user stopped it: nobody waits for it
+		}
 		found = true
 		if ok, err := r.containerHolds(ctx, v, condition); !ok || err != nil {
 			return false, err

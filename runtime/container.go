@@ -64,9 +64,11 @@ func (c *Container) setState(s shim.State) bool {
 	if c.gone || s == c.state {
 		return false
 	}
-	// A state from before the current run comes late from a replay: the start that is on its way is newer.
-	if s.Started.Before(c.state.Started) && c.state.Status == shim.Running && !s.Started.IsZero() {
-		return false
+	if !s.Started.IsZero() {
+		// What an earlier run was comes late; and a start's reply may come after the news of that run's end.
+		if s.Started.Before(c.state.Started) || s.Started.Equal(c.state.Started) && c.state.Status == shim.Exited {
+			return false
+		}
 	}
 	c.state = s
 	close(c.changed)

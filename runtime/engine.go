@@ -27,6 +27,7 @@ var (
 	ErrNotRunning = errors.New("container is not running")
 	ErrRunning    = errors.New("container is running")
 	ErrRuntime    = errors.New("no such runtime")
+	ErrStopped    = errors.New("container was stopped meanwhile")
 )
 
 // Images is what the engine needs of the image store.

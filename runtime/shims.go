@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/stack-run/stack/runtime/shim"
 )
@@ -92,9 +93,12 @@ func (e *Engine) open(ctx context.Context, stack string, s *stackShim, spawn boo
 	if err != nil {
 		return err
 	}
+	known := map[string]bool{}
 	for _, state := range states {
+		known[state.ID] = true
 		e.take("state", state)
 	}
+	e.lost(stack, known)
 	go e.follow(stack, s, events)
 	return nil
 }
@@ -141,14 +145,15 @@ func (e *Engine) follow(stack string, s *stackShim, events <-chan shim.Event) {
 	}
 	e.mu.Unlock()
 	if !closed {
-		e.lost(stack)
+		e.lost(stack, nil)
 	}
 }
 
-// lost reports containers whose shim is gone: their processes are as good as dead, the next shim ends them.
-func (e *Engine) lost(stack string) {
+// lost reports containers that ran and that no shim knows any more: their processes are as good as dead, the next shim
+// ends them. After a reboot there is nothing left of the shim's folder either.
+func (e *Engine) lost(stack string, known map[string]bool) {
 	for _, v := range e.List(stack) {
-		if !v.Running() {
+		if !v.Running() || known[v.ID] {
 			continue
 		}
 		c, err := e.get(v.ID)
@@ -157,6 +162,10 @@ func (e *Engine) lost(stack string) {
 		}
 		state := v.State
 		state.Status, state.Error, state.ExitCode, state.Netns, state.PID = shim.Exited, ShimLost, 137, "", 0
+		if known != nil { // a new shim that found no trace of it
+			state.Error = HostRestarted
+		}
+		state.Finished = time.Now()
 		if c.setState(state) {
 			e.events <- Event{Kind: "lost", Container: c.View()}
 		}
@@ -165,6 +174,9 @@ func (e *Engine) lost(stack string) {
 
 // ShimLost is State.Error of a container that ended with its shim.
 const ShimLost = "shim lost"
+
+// HostRestarted is State.Error of a container that ran when its host went down.
+const HostRestarted = "host restarted"
 
 // Takeover connects to the shims that live and learns what their containers did meanwhile. A stack whose shim died with
 // containers gets a new shim, which ends what is left of them.

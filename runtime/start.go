@@ -27,6 +27,8 @@ type StartInput struct {
 	Attach     []*os.File // standard output and error are copied there, from the first byte on
 	WorkingDir string     // of the stack: profiles in security_opt are relative to it
 	Warn       func(string)
+	// Again is a start by restart policy: it is refused when somebody stopped the container meanwhile.
+	Again bool
 }
 
 // Sandbox makes, or finds, the network namespace of a container that has one of its own, and returns its path.
@@ -67,6 +69,9 @@ func (e *Engine) Start(ctx context.Context, id string, in StartInput) error {
 	v := c.View()
 	if v.Running() {
 		return nil
+	}
+	if in.Again && v.Intent != IntentRun {
+		return fmt.Errorf("start container %s: %w", v.Name, ErrStopped)
 	}
 	req, err := e.prepareStart(ctx, c, v, in)
 	if err != nil {

@@ -130,16 +130,19 @@ func (e *Engine) Unpause(ctx context.Context, id string) error {
 	return nil
 }
 
-// Wait returns the exit code of a container when it has none running any more.
-func (e *Engine) Wait(ctx context.Context, id string) (int, error) {
+// Waiter returns a function that waits for the end of a container and returns its exit code. It holds on to the container: the
+// code is found even when the container is removed as soon as it ends.
+func (e *Engine) Waiter(id string) (func(context.Context) (int, error), error) {
 	c, err := e.get(id)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	if err := c.wait(ctx, func(s shim.State) bool { return s.Status == shim.Exited }); err != nil {
-		return 0, err
-	}
-	return c.View().State.ExitCode, nil
+	return func(ctx context.Context) (int, error) {
+		if err := c.wait(ctx, func(s shim.State) bool { return s.Status == shim.Exited }); err != nil {
+			return 0, err
+		}
+		return c.View().State.ExitCode, nil
+	}, nil
 }
 
 // Release gives back what an exited container that is not to run again soon still holds: its network namespace, cgroup

@@ -276,7 +276,11 @@ func (b *backend) WaitContainer(ctx context.Context, _, container string) (int, 
 	if err != nil {
 		return 0, b.failure(ctx, err)
 	}
-	return b.engine.Wait(ctx, v.ID)
+	wait, err := b.engine.Waiter(v.ID)
+	if err != nil {
+		return 0, b.failure(ctx, err)
+	}
+	return wait(ctx)
 }
 
 func (b *backend) Signal(ctx context.Context, _, container, signal string) error {

@@ -140,6 +140,10 @@ func (b *backend) Attach(ctx context.Context, _, container string, input bool) (
 	if err != nil {
 		return nil, b.failure(ctx, err)
 	}
+	wait, err := b.engine.Waiter(v.ID)
+	if err != nil {
+		return nil, b.failure(ctx, err)
+	}
 	var p pipes
 	for fd := 1; fd < 3; fd++ {
 		if fd == 2 && v.Spec.TTY {
@@ -167,7 +171,7 @@ func (b *backend) Attach(ctx context.Context, _, container string, input bool) (
 	s := &session{
 		stdout: p.ours[1], stderr: p.ours[2],
 		resize: func(rows, cols uint16) error { return b.engine.Resize(ctx, v.ID, rows, cols) },
-		wait:   func(ctx context.Context) (int, error) { return b.engine.Wait(ctx, v.ID) },
+		wait:   wait,
 	}
 	if !input {
 		return s, nil
