@@ -18,6 +18,7 @@ func (c *converter) mounts(at []string, s types.ServiceConfig) []spec.Mount {
 	for _, v := range s.Volumes {
 		here := c.mountPath(at, v)
 		m := spec.Mount{Type: v.Type, Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly}
+		c.shortOptions(here)
 		if !path.IsAbs(m.Target) {
 			c.refuse(here, "begin it with /", "the mount point %q is not an absolute path", m.Target)
 			continue
@@ -52,6 +53,27 @@ func (c *converter) mounts(at []string, s types.ServiceConfig) []spec.Mount {
 		all = append(all, m)
 	}
 	return all
+}
+
+// shortOptions warns of the options of the short form that compose-go passes over without a word.
+func (c *converter) shortOptions(here []string) {
+	texts := c.tree.root.get(here...).texts()
+	if len(texts) != 1 {
+		return
+	}
+	parts := strings.Split(texts[0], ":")
+	if len(parts) < 3 {
+		return
+	}
+	for option := range strings.SplitSeq(parts[len(parts)-1], ",") {
+		switch {
+		case option == "ro", option == "rw", option == "nocopy", option == "z", option == "Z", slices.Contains(format.Propagations, option):
+		case option == "cached", option == "delegated", option == "consistent":
+			c.warn(here, "", "the option %s has no effect: it is for Docker Desktop on a Mac", option)
+		default:
+			c.warn(here, "take it out", "the unknown option %q has no effect", option)
+		}
+	}
 }
 
 func (c *converter) bind(here []string, v types.ServiceVolumeConfig, m *spec.Mount) {

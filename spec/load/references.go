@@ -69,6 +69,12 @@ func (r *referrer) service(name string, s *node) {
 		link.name, _, _ = strings.Cut(link.name, ":")
 		r.needs(link, join(at, "links"), "services", "service")
 	}
+	for _, from := range keys(s.field("volumes_from")) {
+		if !strings.HasPrefix(from.name, "container:") {
+			from.name, _, _ = strings.Cut(from.name, ":")
+			r.needs(from, join(at, "volumes_from"), "services", "service")
+		}
+	}
 	for _, network := range keys(s.field("networks")) {
 		if network.name != "default" {
 			r.needs(network, join(at, "networks"), "networks", "network")
@@ -171,6 +177,9 @@ func (r *referrer) needs(n named, path []string, section, what string) {
 		remedy := didYouMean(n.name, names)
 		if remedy == "" {
 			remedy = fmt.Sprintf("define it under `%s`", section)
+		}
+		if section == "volumes" && strings.Contains(n.name, "/") {
+			remedy = "begin it with ./ if it is a path"
 		}
 		r.report(n.node, path, remedy, "there is no %s %q", what, n.name)
 		return

@@ -59,6 +59,13 @@ func (t *tree) violations(data any) spec.Diagnostics {
 	}
 	var findings spec.Diagnostics
 	for _, v := range leaves(violation) {
+		if extra, ok := v.ErrorKind.(*violated.AdditionalProperties); ok && userDefined(v.InstanceLocation) {
+			for _, name := range extra.Properties {
+				findings = append(findings, t.diagnose(spec.Error, join(v.InstanceLocation, name),
+					fmt.Sprintf("%q can't be a name", name), "use letters, digits, dots, hyphens and underscores"))
+			}
+			continue
+		}
 		if summary, remedy := phrase(v); summary != "" {
 			findings = append(findings, t.diagnose(spec.Error, v.InstanceLocation, summary, remedy))
 		}

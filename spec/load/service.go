@@ -98,6 +98,7 @@ func (c *converter) service(s types.ServiceConfig) *spec.Service {
 		out.Configs = append(out.Configs, fileMount(types.FileReferenceConfig(m), "/", c.stack.Configs))
 	}
 	c.checkImage(at, s.Image)
+	c.checkAddresses(at, out)
 	c.checkModes(at, out)
 	c.checkDeploy(at, s)
 	return out
