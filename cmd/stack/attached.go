@@ -35,6 +35,7 @@ type attachment struct {
 	containers map[string]api.Container // as Watch last told, by id
 	ended      map[string]bool          // containers whose last line was printed, by name
 	upDone     bool
+	aborted    *int // exit code of the container that ends the whole
 }
 
 // lastLines is how long the output of containers that have exited is waited for.
@@ -105,29 +106,30 @@ func (a *attachment) run(ctx context.Context) error {
 	if services := a.watched(); services == nil || len(services) > 0 {
 		others.Go(func() { lost <- a.follow(streams, services, entries) })
 	}
-	up := make(chan error, 1)
+	up := make(chan outcome, 1)
 	go func() {
-		_, err := a.d.Up(operation, a.request, a.progress.Event)
-		up <- err
+		result, err := a.d.Up(operation, a.request, a.progress.Event)
+		up <- outcome{result, err}
 	}()
 
 	for {
 		select {
-		case err := <-up:
+		case o := <-up:
 			up = nil
-			if err != nil {
+			if o.err != nil {
 				a.drain(entries, lastLines/10) // what a failed container said
-				return err
+				return o.err
 			}
 			a.upDone = true
+			for _, c := range o.result.Containers {
+				if _, known := a.containers[c.ID]; !known { // what Watch told is newer
+					a.containers[c.ID] = c
+				}
+			}
 		case change := <-changes:
 			a.containers[change.ID] = change
 		case entry := <-entries:
 			a.show(entry)
-			if code, end := a.aborts(entry); end {
-				cancelOperation()
-				return a.abort(ctx, signals, entries, code, up)
-			}
 		case err := <-lost:
 			if err != nil {
 				return err
@@ -136,11 +138,24 @@ func (a *attachment) run(ctx context.Context) error {
 			cancelOperation()
 			return a.interrupt(ctx, signals, entries, up)
 		}
-		if a.upDone && a.allExited() {
+		finished := a.upDone && a.allExited()
+		if finished {
 			a.drain(entries, lastLines)
+		}
+		if a.aborted != nil {
+			cancelOperation()
+			return a.abort(ctx, signals, entries, *a.aborted, up)
+		}
+		if finished {
 			return nil
 		}
 	}
+}
+
+// outcome is how the up itself ended.
+type outcome struct {
+	result api.Result
+	err    error
 }
 
 func (a *attachment) watch(ctx context.Context, changes chan<- api.Container) error {
@@ -185,6 +200,9 @@ func (a *attachment) watched() []string {
 func (a *attachment) show(e api.LogEntry) {
 	if e.Event == "exit" {
 		a.ended[e.Container] = true
+		if a.aborted == nil && a.aborts(e) {
+			a.aborted = &e.ExitCode
+		}
 	}
 	if !slices.Contains(a.attach, e.Service) {
 		return
@@ -196,16 +214,16 @@ func (a *attachment) show(e api.LogEntry) {
 	a.printer.Print(e)
 }
 
-// aborts tells whether an exit ends the whole, and with which code.
-func (a *attachment) aborts(e api.LogEntry) (code int, end bool) {
-	if e.Event != "exit" || e.ExitCode == 0 && (a.oneShot[e.Service] || a.f.abortOnFailure) {
-		return 0, false
+// aborts tells whether an exit ends the whole.
+func (a *attachment) aborts(e api.LogEntry) bool {
+	if e.ExitCode == 0 && a.oneShot[e.Service] {
+		return false
 	}
-	return e.ExitCode, a.f.abortOnExit || a.f.abortOnFailure
+	return a.f.abortOnExit || a.f.abortOnFailure && e.ExitCode != 0
 }
 
 // abort stops everything after one container's exit; the code is that container's, or that of --exit-code-from's service.
-func (a *attachment) abort(ctx context.Context, signals <-chan os.Signal, entries <-chan api.LogEntry, code int, up <-chan error) error {
+func (a *attachment) abort(ctx context.Context, signals <-chan os.Signal, entries <-chan api.LogEntry, code int, up <-chan outcome) error {
 	a.progress.Close()
 	fmt.Fprintln(a.c.err, "Aborting on container exit...")
 	if err := a.stop(ctx, signals, entries, up); err != nil {
@@ -227,7 +245,7 @@ func (a *attachment) abort(ctx context.Context, signals <-chan os.Signal, entrie
 }
 
 // interrupt is the way out by Ctrl-C.
-func (a *attachment) interrupt(ctx context.Context, signals <-chan os.Signal, entries <-chan api.LogEntry, up <-chan error) error {
+func (a *attachment) interrupt(ctx context.Context, signals <-chan os.Signal, entries <-chan api.LogEntry, up <-chan outcome) error {
 	a.progress.Close()
 	fmt.Fprintln(a.c.err, "Gracefully stopping... (press Ctrl+C again to force)")
 	if err := a.stop(ctx, signals, entries, up); err != nil {
@@ -237,7 +255,7 @@ func (a *attachment) interrupt(ctx context.Context, signals <-chan os.Signal, en
 }
 
 // stop stops what up started, and kills it at the next signal. Output is shown meanwhile.
-func (a *attachment) stop(ctx context.Context, signals <-chan os.Signal, entries <-chan api.LogEntry, up <-chan error) error {
+func (a *attachment) stop(ctx context.Context, signals <-chan os.Signal, entries <-chan api.LogEntry, up <-chan outcome) error {
 	if up != nil {
 		<-up // it was cancelled, and must not start more behind our back
 	}
