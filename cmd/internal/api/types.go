@@ -121,8 +121,6 @@ type RunRequest struct {
 	Pull         string       `json:"pull,omitempty"`
 	// Attach leaves the container created: the session that attaches to it starts it, so that none of its output is lost.
 	Attach bool `json:"attach,omitempty"`
-	// Detach starts the container at once; without it the first attach does, so that nothing it prints is missed.
-	Detach bool `json:"detach,omitempty"`
 }
 
 // Container is one container as `ps` shows it.

@@ -219,8 +219,7 @@ func (b *backend) Pull(ctx context.Context, req api.PullRequest, send func(api.E
 	return b.result(ctx, req.Stack.Name, changed, err)
 }
 
-// Run creates a one-off container. It is started by the first Attach, so that nothing it prints is missed, or at once
-// with Detach.
+// Run creates a one-off container and starts it, or leaves that to the session that attaches to it.
 func (b *backend) Run(ctx context.Context, req api.RunRequest, send func(api.Event)) (api.Result, error) {
 	v, err := b.reconciler.Run(ctx, req.Stack, &req.Service, reconciler.RunOptions{
 		Name: req.Name, NoDeps: req.NoDeps, Remove: req.Remove, ServicePorts: req.ServicePorts, UseAliases: req.UseAliases, Pull: req.Pull,
@@ -228,7 +227,7 @@ func (b *backend) Run(ctx context.Context, req api.RunRequest, send func(api.Eve
 	if err != nil {
 		return api.Result{}, b.failure(ctx, err)
 	}
-	if req.Detach {
+	if !req.Attach {
 		if err := b.reconciler.Start(ctx, v.ID); err != nil {
 			return api.Result{}, b.failure(ctx, errors.Join(err, b.undoRun(ctx, v, req.Remove)))
 		}
