@@ -43,10 +43,10 @@ func printFailed(w io.Writer, e *api.Error, color bool) {
 // PrintDiagnostics prints findings, one a line: file:line:column, the attribute, what is wrong, what to write instead.
 func PrintDiagnostics(w io.Writer, findings spec.Diagnostics, color bool) {
 	for _, d := range findings {
-		label := paint(color, red, "error:")
 		if d.Severity == spec.Warning {
-			label = paint(color, yellow, "warning:")
+			fmt.Fprintln(w, paint(color, yellow, d.String())) // says itself that it is a warning
+			continue
 		}
-		fmt.Fprintf(w, "%s %s\n", label, d)
+		fmt.Fprintf(w, "%s %s\n", paint(color, red, "error:"), d)
 	}
 }

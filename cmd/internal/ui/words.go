@@ -1,6 +1,8 @@
 package ui
 
 import (
+	"strings"
+
 	"github.com/stack-run/stack/cmd/internal/api"
 	"github.com/stack-run/stack/planner"
 )
@@ -29,14 +31,17 @@ var vocabulary = map[planner.Kind]words{
 
 // subject is what an event is about: "Container demo-web-1". An event without a known action speaks for itself.
 func subject(e api.Event) string {
-	name := e.Name
-	if name == "" {
-		name = e.Address
+	w, known := vocabulary[planner.Kind(e.Action)]
+	switch {
+	case !known && e.Name == "":
+		return e.Address
+	case !known:
+		return e.Name
+	case e.Name == "":
+		_, key, _ := strings.Cut(e.Address, ".") // service.db: the noun says the rest
+		return w.noun + " " + key
 	}
-	if w, ok := vocabulary[planner.Kind(e.Action)]; ok {
-		return w.noun + " " + name
-	}
-	return name
+	return w.noun + " " + e.Name
 }
 
 // status is the event's verb; a text that comes with the event says it better.
