@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -355,31 +356,23 @@ func (r *Reconciler) resolveMounts(ctx context.Context, c creation, img image.Im
 		if m.Source == "" {
 			rec.Anonymous = append(rec.Anonymous, resolved.Volume)
 		}
-		if err := r.populate(ctx, img, m, resolved.Volume); err != nil {
-			return err
+		if resolved.CopyUp {
+			if err := r.populate(ctx, img, m.Target, resolved.Volume); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
 // populate does the first-use copy-up of a volume.
-func (r *Reconciler) populate(ctx context.Context, img image.Image, m spec.Mount, volume string) error {
-	v, err := r.volumes.Get(volume)
-	if err != nil || v.Populated {
-		return err
-	}
-	if m.NoCopy || m.Subpath != "" {
-		return r.volumes.SkipCopyUp(ctx, volume)
-	}
+func (r *Reconciler) populate(ctx context.Context, img image.Image, target, volume string) error {
 	root, release, err := r.images.Mounted(ctx, img.ID)
 	if err != nil {
 		return fmt.Errorf("volume %s: open image for its first use: %w", volume, err)
 	}
-	err = r.volumes.CopyUp(ctx, volume, root, m.Target)
-	if releaseErr := release(); err == nil {
-		err = releaseErr
-	}
-	return err
+	err = r.volumes.CopyUp(ctx, volume, root, target)
+	return errors.Join(err, release())
 }
 
 // mountsFrom adds the mounts of volumes_from: those of a service's or another container, read-only when asked.

@@ -58,6 +58,9 @@ func (r *Reconciler) startContainer(ctx context.Context, id string, opts startOp
 		err = r.acquireVolumes(ctx, v)
 	}
 	if err == nil {
+		in.ShmPath, err = r.sharedMemory(ctx, v)
+	}
+	if err == nil {
 		in.WorkingDir = v.Labels[labelWorkingDir]
 		in.Warn, in.Attach, in.Again = opts.warn, opts.attach, opts.again
 		err = r.engine.Start(ctx, id, in)
@@ -158,6 +161,37 @@ func (r *Reconciler) acquireVolumes(ctx context.Context, v runtime.View) error {
 		mounts = append(mounts, resolved)
 	}
 	return r.engine.Update(v.ID, func(rec *runtime.Record) { rec.Mounts = mounts })
+}
+
+// defaultShm is the size of /dev/shm in bytes where the file does not say.
+const defaultShm = 64 << 20
+
+// sharedMemory finds what is behind the /dev/shm of a container that shares it (`ipc: shareable`, `service:`, `container:`); it
+// is empty for all others.
+func (r *Reconciler) sharedMemory(ctx context.Context, v runtime.View) (string, error) {
+	if v.IPCOf != "" {
+		owner, err := r.engine.Get(v.IPCOf)
+		if err != nil {
+			return "", err
+		}
+		return r.volumes.Acquire(ctx, voldriver.AnonymousName(owner.Stack, owner.ID, "/dev/shm"), v.ID)
+	}
+	if v.Spec.IPC != "shareable" {
+		return "", nil
+	}
+	size := v.Spec.ShmSize
+	if size == 0 {
+		size = defaultShm
+	}
+	name := voldriver.AnonymousName(v.Stack, v.ID, "/dev/shm")
+	if !slices.Contains(v.Anonymous, name) {
+		err := r.engine.Update(v.ID, func(rec *runtime.Record) { rec.Anonymous = append(rec.Anonymous, name) })
+		if err != nil {
+			return "", err
+		}
+	}
+	shm, err := r.volumes.SharedMemory(ctx, v.Stack, v.ID, size)
+	return shm.Mountpoint, err
 }
 
 // disconnect takes down the network of a container without a process, and lets its shim forget it.

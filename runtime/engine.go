@@ -84,6 +84,12 @@ func Open(opts Options) (*Engine, error) {
 		return nil, fmt.Errorf("detect what this host offers to containers: %w", err)
 	}
 	host.Init = opts.ShimProgram
+	if host.AppArmor != "" {
+		if err := bundle.LoadAppArmor(); err != nil {
+			opts.Logf("containers run without an AppArmor profile: %v", err)
+			host.AppArmor = ""
+		}
+	}
 	e := &Engine{
 		opts:       opts,
 		host:       host,

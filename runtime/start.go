@@ -25,6 +25,7 @@ type StartInput struct {
 	// Forwards are the held files that the shim serves itself, for clients that address translation can't serve.
 	Forwards   []loopback6.Forward
 	Attach     []*os.File // standard output and error are copied there, from the first byte on
+	ShmPath    string     // what is behind /dev/shm where it is shared with other containers
 	WorkingDir string     // of the stack: profiles in security_opt are relative to it
 	Warn       func(string)
 	// Again is a start by restart policy: it is refused when somebody stopped the container meanwhile.
@@ -161,8 +162,9 @@ func (e *Engine) bundleInput(ctx context.Context, c *Container, v View, in Start
 		if err != nil {
 			return bundle.Input{}, fmt.Errorf("ipc: %s: %w", v.Spec.IPC, err)
 		}
-		input.IPCPath, input.ShmPath = procPath(pid, "ns/ipc"), procPath(pid, "root/dev/shm")
+		input.IPCPath = procPath(pid, "ns/ipc")
 	}
+	input.ShmPath = in.ShmPath
 	for _, f := range v.Files {
 		content := f.Content
 		if f.File != "" {
