@@ -29,11 +29,11 @@ func (h *Host) observe() state {
 		"loop device": h.lines(`losetup -n -O BACK-FILE | grep -F "$HOME" || true`),
 		"process":     h.processes(),
 		"file in the run folder": h.files(h.inside(h.RunDir), func(path string) bool {
-			return path == "." || path == "shims" || path == "dns" || strings.HasSuffix(path, ".lock")
+			return path == "." || path == "shims" || path == "dns" || path == "secrets" || strings.HasSuffix(path, ".lock")
 		}),
 		"file in the root": h.files(h.inside(h.Root), func(path string) bool {
 			top, _, below := strings.Cut(path, "/")
-			return !below || top == "images"
+			return !below || top == "images" || top == "cache"
 		}),
 	}
 }
@@ -101,14 +101,9 @@ func (h *Host) finish() {
 // downAll takes down what the test left up, with its volumes.
 func (h *Host) downAll() {
 	h.T.Helper()
-	list := h.Try("ls", "-a", "--format", "json")
-	var stacks []struct{ Name string }
-	if err := json.Unmarshal([]byte(list.Stdout), &stacks); err != nil {
-		h.T.Errorf("stack ls: %v\n%v", err, list)
-	}
-	for _, s := range stacks {
-		if r := h.Try("-p", s.Name, "down", "-v", "-t", "1", "--remove-orphans"); r.Code != 0 {
-			h.T.Errorf("stack -p %s down: %v", s.Name, r)
+	for _, s := range h.stacks() {
+		if r := h.Try("-p", s, "down", "-v", "-t", "1", "--remove-orphans"); r.Code != 0 {
+			h.T.Errorf("stack -p %s down: %v", s, r)
 		}
 	}
 	for _, name := range strings.Fields(h.Try("volume", "ls", "-q").Stdout) { // of stacks whose down kept them
@@ -116,6 +111,21 @@ func (h *Host) downAll() {
 			h.T.Errorf("stack volume rm %s: %v", name, r)
 		}
 	}
+}
+
+// stacks lists the names of all stacks.
+func (h *Host) stacks() []string {
+	h.T.Helper()
+	list := h.Try("ls", "-a", "--format", "json")
+	var stacks []struct{ Name string }
+	if err := json.Unmarshal([]byte(list.Stdout), &stacks); err != nil {
+		h.T.Errorf("stack ls: %v\n%v", err, list)
+	}
+	var names []string
+	for _, s := range stacks {
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 // AssertClean fails the test for everything on the machine that was not there when the test began. What the kernel takes
@@ -161,5 +171,7 @@ func (h *Host) dump() {
 		f.Close()
 		h.T.Logf("%s:\n%s", filepath.Base(filepath.Dir(log))+"/"+filepath.Base(log), strings.Join(last, "\n"))
 	}
-	h.T.Logf("stack ps -a: %v", h.Try("ps", "-a"))
+	for _, s := range h.stacks() {
+		h.T.Logf("stack -p %s ps -a: %v", s, h.Try("-p", s, "ps", "-a"))
+	}
 }

@@ -31,7 +31,11 @@ func main() {
 	}
 }
 
-func serve(handler http.HandlerFunc) { log.Fatal(http.ListenAndServe(":80", handler)) }
+func serve(handler http.HandlerFunc) {
+	http.HandleFunc("/", handler)
+	http.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
+	log.Fatal(http.ListenAndServe(":80", nil))
+}
 
 func page(w http.ResponseWriter, _ *http.Request) {
 	greeting, err := get("http://greeter/")

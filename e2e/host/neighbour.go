@@ -1,0 +1,55 @@
+package host
+
+import (
+	"bufio"
+	"strings"
+)
+
+// Neighbour is another host on the machine's network: a network namespace beside it, joined by a cable.
+type Neighbour struct {
+	h   *Host
+	pid string
+}
+
+// Addresses of the machine and its neighbour on the cable.
+const (
+	HostIPv4      = "10.99.0.1"
+	HostIPv6      = "fd99::1"
+	NeighbourIPv4 = "10.99.0.2"
+	NeighbourIPv6 = "fd99::2"
+)
+
+// Neighbour adds another host. Call it before anything is up.
+func (h *Host) Neighbour() *Neighbour {
+	h.T.Helper()
+	cmd := h.Command("unshare", "--net", "sh", "-c", "echo $$; exec sleep infinity")
+	out, err := cmd.StdoutPipe()
+	h.must(err)
+	h.Start(cmd)
+	pid, err := bufio.NewReader(out).ReadString('\n')
+	h.must(err)
+	n := &Neighbour{h: h, pid: strings.TrimSpace(pid)}
+	h.Sh(`ip link add cable type veth peer name cable netns ` + n.pid + `
+		ip addr add ` + HostIPv4 + `/24 dev cable; ip addr add ` + HostIPv6 + `/64 dev cable nodad; ip link set cable up`)
+	n.Sh(`ip link set lo up; ip addr add ` + NeighbourIPv4 + `/24 dev cable; ip addr add ` + NeighbourIPv6 + `/64 dev cable nodad
+		ip link set cable up; ip route add default via ` + HostIPv4)
+	h.Eventually("the cable is up", func() bool { return h.Sh(`cat /sys/class/net/cable/operstate`) == "up" })
+	h.before = h.observe()
+	return n
+}
+
+// Sh runs a shell script on the neighbour, which must succeed, and returns its output.
+func (n *Neighbour) Sh(script string) string {
+	n.h.T.Helper()
+	r := n.Try(script)
+	if r.Code != 0 {
+		n.h.T.Fatalf("on the neighbour: %s: %v", script, r)
+	}
+	return strings.TrimSuffix(r.Stdout, "\n")
+}
+
+// Try runs a shell script on the neighbour and returns what came of it.
+func (n *Neighbour) Try(script string) Result {
+	n.h.T.Helper()
+	return n.h.Run(n.h.Command("nsenter", "--net=/proc/"+n.pid+"/ns/net", "bash", "-euo", "pipefail", "-c", script))
+}
