@@ -514,3 +514,123 @@ func TestRulesAreWhatNftShows(t *testing.T) {
 		}
 	}
 }
+
+func TestDaemonKilledBeforeTheLinkIsOnRecord(t *testing.T) {
+	d := newDaemon(t)
+	n := d.network(v4("n"))
+	path := filepath.Join(d.opts.Root, "n.json")
+	b := must(os.ReadFile(path))
+	if err := os.WriteFile(path, []byte(strings.Replace(string(b), n.Link, "", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.open()
+	if err := d.Sweep(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := netlink.LinkByName(n.Link); err != nil {
+		t.Errorf("the network's bridge: %v", err)
+	}
+	if got := d.network(v4("n")); got.Link != n.Link || got.ID != n.ID {
+		t.Errorf("%+v, expected %+v", got, n)
+	}
+}
+
+func TestSandboxInAUserNamespace(t *testing.T) {
+	d := newDaemon(t)
+	d.network(bridged("n"))
+	cmd := exec.Command("unshare", "--user", "--map-root-user", "--net", "sh", "-c", "echo ready; read end")
+	in, out := must(cmd.StdinPipe()), must(cmd.StdoutPipe())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); cmd.Wait() })
+	out.Read(make([]byte, 10))
+	e := must(d.Allocate(ctx, []netdriver.Endpoint{{Network: "n", ContainerID: "u", Container: "u", Gateway: true}}))
+	s := netdriver.Sandbox{ContainerID: "u", Netns: fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid), Endpoints: e}
+	if _, err := d.Connect(ctx, []netdriver.Sandbox{s}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("nsenter", "-t", fmt.Sprint(cmd.Process.Pid), "-n", "ip", "-6", "addr", "show", "dev", "eth0").CombinedOutput(); err != nil || !strings.Contains(string(out), e[0].IPv6.String()) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if err := d.Disconnect(ctx, []netdriver.Sandbox{s}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestContainerOnTwoNetworks(t *testing.T) {
+	d := newDaemon(t)
+	d.network(bridged("one"))
+	d.network(v4("two"))
+	a := d.run("a", []string{"one", "two"})
+	b := d.run("b", []string{"two"})
+	serve(t, b.Namespace, "b", 80)
+	if e := a.sandbox.Endpoints; e[0].Interface != "eth0" || e[1].Interface != "eth1" || e[1].IPv6.IsValid() {
+		t.Errorf("endpoints %+v", e)
+	}
+	if got, err := call(t, a.Namespace, "tcp", net.JoinHostPort(b.addr4().String(), "80")); !strings.HasPrefix(got, "b "+a.sandbox.Endpoints[1].IPv4.Addr().String()) {
+		t.Errorf("over the second network: %q, %v", got, err)
+	}
+	// Leaving one network leaves the other alone.
+	left := a.sandbox
+	left.Endpoints = left.Endpoints[:1]
+	if err := d.Disconnect(ctx, []netdriver.Sandbox{left}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := call(t, a.Namespace, "tcp", net.JoinHostPort(b.addr4().String(), "80")); !strings.HasPrefix(got, "b") {
+		t.Errorf("over the network that is left: %q, %v", got, err)
+	}
+}
+
+func TestOptionsOfTheStackFile(t *testing.T) {
+	d := newDaemon(t)
+	n := v4("n")
+	n.Options = map[string]string{
+		"com.docker.network.bridge.name": "my-bridge", "com.docker.network.driver.mtu": "1400",
+		"com.docker.network.container_iface_prefix": "lan", "com.docker.network.bridge.host_binding_ipv4": "127.0.0.1",
+	}
+	d.network(n)
+	if l, err := netlink.LinkByName("my-bridge"); err != nil || l.Attrs().MTU != 1400 {
+		t.Errorf("bridge: %v, %v", l, err)
+	}
+	e := must(d.Allocate(ctx, []netdriver.Endpoint{{Network: "n", ContainerID: "m", Container: "m", MAC: "02:00:00:00:00:07"}}))
+	if e[0].Interface != "lan0" || e[0].MAC != "02:00:00:00:00:07" {
+		t.Errorf("endpoint %+v", e[0])
+	}
+	if a := d.HostBinding("n"); a.String() != "127.0.0.1" {
+		t.Errorf("host binding %s", a)
+	}
+	ns := drivertest.NewNamespace(t)
+	s := []netdriver.Sandbox{{ContainerID: "m", Netns: ns.Path(), Endpoints: e}}
+	if _, err := d.Connect(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	ns.Do(t, func() error {
+		l, err := netlink.LinkByName("lan0")
+		if err == nil && (l.Attrs().MTU != 1400 || l.Attrs().HardwareAddr.String() != "02:00:00:00:00:07") {
+			err = fmt.Errorf("interface %+v", l.Attrs())
+		}
+		return err
+	})
+	for _, mac := range []string{"nonsense", "01:00:00:00:00:01"} {
+		if _, err := d.Allocate(ctx, []netdriver.Endpoint{{Network: "n", ContainerID: "x", MAC: mac}}); !errors.Is(err, netdriver.ErrUnsupported) {
+			t.Errorf("MAC %s: %v", mac, err)
+		}
+	}
+}
+
+func TestNothingIsLostRightAfterConnecting(t *testing.T) {
+	d := newDaemon(t)
+	d.network(bridged("n"))
+	server := d.run("server", []string{"n"})
+	serve(t, server.Namespace, "server", 80)
+	for i := range 8 {
+		c := d.run(fmt.Sprint("client", i), []string{"n"})
+		// A lost ARP request or neighbour solicitation would be sent again after a second: later than call waits.
+		for _, a := range []netip.Addr{server.addr4(), server.addr6()} {
+			if got, err := call(t, c.Namespace, "tcp", net.JoinHostPort(a.String(), "80")); got == "" {
+				t.Errorf("client %d to %s: %v", i, a, err)
+			}
+		}
+	}
+}

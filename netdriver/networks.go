@@ -163,7 +163,7 @@ func (m *Manager) Ensure(ctx context.Context, want Network) (n Network, created 
 	if n.Subnets, err = m.chooseSubnets(n); err != nil {
 		return Network{}, false, fmt.Errorf("network %s: %w", n.Name, err)
 	}
-	if err := saveRecord(m.opts.Root, n); err != nil {
+	if err := saveRecord(m.opts.Root, n, false); err != nil {
 		return Network{}, false, err
 	}
 	undo := func(cause error) error {
@@ -176,7 +176,7 @@ func (m *Manager) Ensure(ctx context.Context, want Network) (n Network, created 
 	if err := d.Create(ctx, &n); err != nil {
 		return Network{}, false, fmt.Errorf("network %s: %w", n.Name, undo(err))
 	}
-	if err := saveRecord(m.opts.Root, n); err != nil { // with the link's name
+	if err := saveRecord(m.opts.Root, n, true); err != nil { // with the link's name
 		return Network{}, false, undo(err)
 	}
 	m.put(n)
@@ -197,7 +197,7 @@ func (m *Manager) repair(ctx context.Context, have, want Network) (Network, erro
 	}
 	if want.Labels != nil && !maps.Equal(have.Labels, want.Labels) {
 		have.Labels = want.Labels
-		if err := saveRecord(m.opts.Root, have); err != nil {
+		if err := saveRecord(m.opts.Root, have, true); err != nil {
 			return have, err
 		}
 		m.put(have)
@@ -213,7 +213,7 @@ func (m *Manager) repair(ctx context.Context, have, want Network) (Network, erro
 	if err := d.Create(ctx, &have); err != nil {
 		return have, fmt.Errorf("network %s: %w", have.Name, err)
 	}
-	if err := saveRecord(m.opts.Root, have); err != nil {
+	if err := saveRecord(m.opts.Root, have, true); err != nil {
 		return have, err
 	}
 	m.put(have)

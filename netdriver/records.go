@@ -47,8 +47,9 @@ func loadRecords(root string) ([]Network, error) {
 	return out, nil
 }
 
-// saveRecord writes durably: the file is whole and on disk when it returns, or not there at all.
-func saveRecord(root string, n Network) error {
+// saveRecord puts a whole record in place, or none. durable also waits for the disk: not needed before the kernel's part
+// is made, since a power cut takes that as well.
+func saveRecord(root string, n Network, durable bool) error {
 	b, err := json.MarshalIndent(n, "", "\t")
 	if err != nil {
 		return fmt.Errorf("network record: %w", err)
@@ -62,7 +63,7 @@ func saveRecord(root string, n Network) error {
 		return fmt.Errorf("network record: %w", err)
 	}
 	_, err = tmp.Write(append(b, '\n'))
-	if err == nil {
+	if err == nil && durable {
 		err = tmp.Sync()
 	}
 	if err = errors.Join(err, tmp.Close()); err == nil {

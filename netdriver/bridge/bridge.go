@@ -46,8 +46,11 @@ func short(n int, parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))[:n]
 }
 
-// LinkName is the bridge's name in the kernel.
+// linkName is the bridge's name in the kernel, also where a daemon died before it was on record.
 func (d *Driver) linkName(n netdriver.Network) string {
+	if n.Link != "" {
+		return n.Link
+	}
 	if o, err := parse(n.Options); err == nil && o.name != "" {
 		return o.name
 	}
@@ -197,10 +200,7 @@ func hardwareAddr(a netip.Addr) net.HardwareAddr { return netdriver.HardwareAddr
 
 // Remove takes the bridge and what is plugged into it away, unless it was not made by this daemon.
 func (d *Driver) Remove(_ context.Context, n netdriver.Network) error {
-	name := n.Link
-	if name == "" {
-		name = d.linkName(n)
-	}
+	name := d.linkName(n)
 	if err := d.removeLink(name); err != nil {
 		return err
 	}
@@ -237,6 +237,9 @@ func deleteLink(l netlink.Link) error {
 
 // Observe implements netdriver.Driver.
 func (d *Driver) Observe(_ context.Context, n netdriver.Network) ([]string, error) {
+	if n.Link == "" {
+		return []string{fmt.Sprintf("bridge %s is not on record", d.linkName(n))}, nil
+	}
 	l, err := netlink.LinkByName(n.Link)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return []string{fmt.Sprintf("bridge %s is missing", n.Link)}, nil

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -42,6 +41,7 @@ func (d *Driver) Connect(ctx context.Context, n netdriver.Network, sandboxes []n
 		return fmt.Errorf("netlink: %w", err)
 	}
 	defer h.Close()
+	o := portOptions{isolated: mustParse(n).isolated, hairpin: bridgeNetfilter()}
 	var group errgroup.Group
 	group.SetLimit(parallel)
 	for _, s := range sandboxes {
@@ -53,18 +53,31 @@ func (d *Driver) Connect(ctx context.Context, n netdriver.Network, sandboxes []n
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if err := d.plug(h, br, n, s, e); err != nil {
+				if err := d.plug(h, br, n, o, s, e); err != nil {
 					return fmt.Errorf("connect %s to network %s: %w", e.Container, n.Name, err)
 				}
 				return nil
 			})
 		}
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return settle(h, n.Link)
+}
+
+// settle makes the kernel act on a link's new carrier now. It would do so a moment later, in the background, and until
+// then drop what is sent (a lost ARP request costs a second). Asking for a link does it first (Linux 6.8 and later;
+// before, there is nothing but to hope for the moment that a container takes to start).
+func settle(h *netlink.Handle, name string) error {
+	if _, err := h.LinkByName(name); err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	return nil
 }
 
 // plug makes one veth pair and what belongs to it inside the sandbox. On failure it leaves nothing of it.
-func (d *Driver) plug(h *netlink.Handle, br netlink.Link, n netdriver.Network, s netdriver.Sandbox, e netdriver.Endpoint) (err error) {
+func (d *Driver) plug(h *netlink.Handle, br netlink.Link, n netdriver.Network, o portOptions, s netdriver.Sandbox, e netdriver.Endpoint) (err error) {
 	ns, err := os.Open(s.Netns)
 	if err != nil {
 		return err
@@ -104,29 +117,37 @@ func (d *Driver) plug(h *netlink.Handle, br netlink.Link, n netdriver.Network, s
 			err = errors.Join(err, deleteLink(l))
 		}
 	}()
-	if err := d.tunePort(h, n, p.host); err != nil {
+	if err := tunePort(h, o, p.host); err != nil {
 		return err
 	}
-	return configure(in, n, e)
+	if err := configure(in, n, e); err != nil {
+		return err
+	}
+	return settle(h, p.host)
 }
 
-// tunePort lets a container reach its own published port where br_netfilter bridges the translated packet back to the
-// port it came from (hairpin), and keeps containers of a network without inter-container connections apart.
-func (d *Driver) tunePort(h *netlink.Handle, n netdriver.Network, name string) error {
-	isolated := mustParse(n).isolated
-	if !isolated && !bridgeNetfilter() {
+type portOptions struct {
+	// isolated ports don't reach each other: a network without inter-container connections.
+	isolated bool
+	// hairpin lets a container reach its own published port where br_netfilter bridges the translated packet back to
+	// the port it came from.
+	hairpin bool
+}
+
+func tunePort(h *netlink.Handle, o portOptions, name string) error {
+	if !o.isolated && !o.hairpin {
 		return nil
 	}
 	port, err := h.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("port %s: %w", name, err)
 	}
-	if bridgeNetfilter() {
+	if o.hairpin {
 		if err := h.LinkSetHairpin(port, true); err != nil {
 			return fmt.Errorf("port %s: hairpin: %w", name, err)
 		}
 	}
-	if isolated {
+	if o.isolated {
 		if err := h.LinkSetIsolated(port, true); err != nil {
 			return fmt.Errorf("port %s: isolate: %w", name, err)
 		}
@@ -134,10 +155,16 @@ func (d *Driver) tunePort(h *netlink.Handle, n netdriver.Network, name string) e
 	return nil
 }
 
-var bridgeNetfilter = sync.OnceValue(func() bool {
-	b, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables")
-	return err == nil && strings.TrimSpace(string(b)) == "1"
-})
+// bridgeNetfilter tells whether the host shows bridged packets to the IP firewall.
+func bridgeNetfilter() bool {
+	for _, file := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"} {
+		b, err := os.ReadFile("/proc/sys/net/bridge/" + file)
+		if err == nil && strings.TrimSpace(string(b)) == "1" {
+			return true
+		}
+	}
+	return false
+}
 
 // pair is a veth pair, made by one netlink message: both ends named, one up on the bridge, one in the sandbox. (The kernel
 // refuses to bring the second end up before the pair is complete.)

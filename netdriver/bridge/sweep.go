@@ -30,7 +30,7 @@ func (d *Driver) Sweep(_ context.Context, networks []netdriver.Network, endpoint
 	}
 	wantedLinks, wantedPorts := map[string]bool{}, map[string]bool{}
 	for _, n := range networks {
-		wantedLinks[n.Link] = true
+		wantedLinks[d.linkName(n)] = true
 	}
 	for _, e := range endpoints {
 		wantedPorts[d.portName(e.Network, e.ContainerID)] = true

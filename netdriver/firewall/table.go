@@ -4,6 +4,10 @@
 //
 // The table exists while there is a network. Whatever it needed of the host's settings (IP forwarding) is remembered in
 // the table itself and put back by the last daemon that leaves (see forwarding.go).
+//
+// Tables of others are never touched, and what they drop stays dropped: the kernel asks every table. On a host whose own
+// firewall drops forwarded packets (Docker sets such a policy, so do ufw and firewalld), the bridges must be allowed
+// there: for Docker `iptables -I DOCKER-USER -i st-+ -j ACCEPT` and the same with -o.
 package firewall
 
 import (

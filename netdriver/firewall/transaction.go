@@ -53,7 +53,7 @@ func (t *Table) ensure(networks []Network) error {
 	}
 	if !t.built {
 		if err := t.build(); err != nil {
-			return err
+			return fmt.Errorf("%w (the kernel's nf_tables is needed, with nat, masq, fib and ct)", err)
 		}
 		t.built = true
 	}
