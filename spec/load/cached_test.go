@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,9 @@ func TestCachedLoadsSeeEveryChange(t *testing.T) {
 		"the included file":        rewrite("inc/inc.yaml", "services: {cache: {image: redis:8}}"),
 		"a .env of the include":    rewrite("inc/.env", "V=9"),
 		"the extended file":        rewrite("base.yaml", "services: {b: {user: root}}"),
+		"a label file":             rewrite("web.labels", "a=c"),
+		"a seccomp profile":        rewrite("seccomp.json", `{"a":1}`),
+		"a file that was missing":  rewrite("missing.env", "M=1"),
 		"a file that goes":         func(t *testing.T, dir string, _ *Options) { check(t, os.Remove(filepath.Join(dir, "key.txt"))) },
 		"the environment":          func(_ *testing.T, _ string, o *Options) { o.Environ = []string{"TAG=5"} },
 		"the profiles":             func(_ *testing.T, _ string, o *Options) { o.Profiles = []string{"p"} },
@@ -37,17 +41,19 @@ func TestCachedLoadsSeeEveryChange(t *testing.T) {
 				"compose.yaml": `
 include: [inc/inc.yaml]
 services:
-  web: {image: "nginx:${TAG:-1}", env_file: [env/web.env, {path: env/optional.env, required: false}], secrets: [key], extends: {file: base.yaml, service: b}}
+  web: {image: "nginx:${TAG:-1}", env_file: [env/web.env, {path: env/optional.env, required: false}], label_file: web.labels, security_opt: ["seccomp=seccomp.json"], secrets: [key], extends: {file: base.yaml, service: b}}
   extra: {image: x, profiles: [p]}
+  other: {image: x, env_file: missing.env}
 secrets: {key: {file: key.txt}}
 `, "env/web.env": "A=1", "key.txt": "k", "inc/inc.yaml": "services: {cache: {image: \"redis:${V:-7}\"}}",
-				"base.yaml": "services: {b: {user: nobody}}", "sub/.keep": "",
+				"base.yaml": "services: {b: {user: nobody}}", "sub/.keep": "", "web.labels": "a=b", "seccomp.json": "{}",
 			}.write(t)
 			store := t.TempDir()
-			o := Options{WorkingDir: filepath.Join(dir, "sub")}
-			for range 2 { // the second time from the cache
-				if _, err := Cached(t.Context(), store, "1", o); err != nil {
-					t.Fatal(err)
+			o := Options{WorkingDir: filepath.Join(dir, "sub"), Observing: true}
+			waitSettled(t, dir)
+			for _, fresh := range []bool{true, false} {
+				if r, err := Cached(t.Context(), store, "1", o); err != nil || (r.project != nil) != fresh {
+					t.Fatalf("fresh: %v, want %v, %v", r.project != nil, fresh, err)
 				}
 			}
 			change(t, dir, &o)
@@ -90,7 +96,7 @@ func disguised(name, _, content string) func(*testing.T, string, *Options) {
 func TestCachedLoadComesFromTheCache(t *testing.T) {
 	dir, store := files{"compose.yaml": "version: '3'\nservices: {web: {image: x}}"}.write(t), t.TempDir()
 	o := Options{WorkingDir: dir}
-	waitSettled(t, filepath.Join(dir, "compose.yaml"))
+	waitSettled(t, dir)
 	first, err := Cached(t.Context(), store, "1", o)
 	check(t, err)
 	second, err := Cached(t.Context(), store, "1", o)
@@ -114,16 +120,25 @@ func TestCachedLoadComesFromTheCache(t *testing.T) {
 	}
 }
 
-// waitSettled returns once the file was last changed longer ago than the kernel's clock for files is coarse: a load
+// waitSettled returns once all below was last changed longer ago than the kernel's clock for files is coarse: a load
 // that begins now is known to begin after the change.
-func waitSettled(t testing.TB, path string) {
+func waitSettled(t testing.TB, dir string) {
 	t.Helper()
-	info, err := os.Stat(path)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		for time.Since(info.ModTime()) < 50*time.Millisecond {
+			<-time.After(time.Millisecond)
+		}
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for time.Since(info.ModTime()) < 50*time.Millisecond {
-		<-time.After(time.Millisecond)
 	}
 }
 
@@ -146,7 +161,7 @@ func fifty(b *testing.B) (dir string) {
 	}
 	y.WriteString("volumes: {data: }\n")
 	dir = files{"compose.yaml": y.String()}.write(b)
-	waitSettled(b, filepath.Join(dir, "compose.yaml"))
+	waitSettled(b, dir)
 	return dir
 }
 

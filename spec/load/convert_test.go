@@ -181,6 +181,7 @@ services:
     image: nginx
     ports: ["80:80"]
     command: [a]
+    gpus: all
   gone: {image: x, gpus: all}
 `,
 		"compose.override.yaml": `
@@ -189,6 +190,7 @@ services:
     ports: ["81:81"]
     command: [b]
     environment: {LEVEL: debug}
+    gpus: !reset null
   gone: !reset null
 `,
 		"base/base.yaml": `

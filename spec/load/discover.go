@@ -327,7 +327,6 @@ func (in inputs) list(project *types.Project, files *tree) []string {
 		for _, f := range s.EnvFiles {
 			in.add(f.Path)
 		}
-		in.add(s.LabelFiles...)
 	}
 	for _, s := range project.Secrets {
 		if s.File != "" {
