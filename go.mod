@@ -92,3 +92,6 @@ require (
 	google.golang.org/grpc v1.83.2 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
+
+// Compiles profiles in Go instead of C: 20 ms less at each start of a container; see the package.
+replace github.com/seccomp/libseccomp-golang => ./runtime/shim/libseccomp

@@ -220,13 +220,17 @@ func TestAttachOutput(t *testing.T) {
 	if _, err := io.ReadFull(out, first); err != nil || string(first) != "no newline" {
 		t.Errorf("output %q, %v", first, err)
 	}
+	problem := make([]byte, 8)
+	if _, err := io.ReadFull(errs, problem); err != nil || string(problem) != "problem\n" {
+		t.Errorf("error output %q, %v", problem, err)
+	}
 	late, lateEnd, err := os.Pipe()
 	must(t, err)
 	must(t, h.AttachOutput(ctx(t), "c", lateEnd, lateEnd))
 	lateEnd.Close()
 	must(t, h.CloseStdin(ctx(t), "c"))
 	h.exit("c")
-	for f, want := range map[*os.File]string{out: "more\n", errs: "problem\n", late: "more\n"} {
+	for f, want := range map[*os.File]string{out: "more\n", errs: "", late: "more\n"} {
 		must(t, f.SetReadDeadline(time.Now().Add(30*time.Second)))
 		if all, err := io.ReadAll(f); err != nil || string(all) != want {
 			t.Errorf("read %q, %v; want %q", all, err, want)
