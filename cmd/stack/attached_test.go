@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -14,57 +15,111 @@ import (
 
 // world plays the containers of an attached up: the test says what happens to them, followers hear of it.
 type world struct {
-	containers chan api.Container
-	entries    chan api.LogEntry
+	mu         sync.Mutex
+	changed    chan struct{} // closed and replaced at each change
+	containers map[string]api.Container
+	lines      map[string][]api.LogEntry
 	ops        chan string
 }
 
 func newWorld() *world {
-	return &world{make(chan api.Container, 16), make(chan api.LogEntry, 16), make(chan string, 16)}
+	return &world{
+		changed: make(chan struct{}), containers: map[string]api.Container{}, lines: map[string][]api.LogEntry{},
+		ops: make(chan string, 16),
+	}
+}
+
+// look calls f at first and after each change until it returns true.
+func (w *world) look(ctx context.Context, f func() (done bool)) error {
+	for {
+		w.mu.Lock()
+		done, changed := f(), w.changed
+		w.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (w *world) change(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+	close(w.changed)
+	w.changed = make(chan struct{})
 }
 
 func (w *world) recorder() *recorder {
 	return &recorder{
 		watch: func(ctx context.Context, send func(api.Container)) error {
-			for {
-				select {
-				case c := <-w.containers:
-					send(c)
-				case <-ctx.Done():
-					return nil
-				}
-			}
-		},
-		logs: func(ctx context.Context, send func(api.LogEntry) error) error {
-			for {
-				select {
-				case e := <-w.entries:
-					if err := send(e); err != nil {
-						return err
+			last := map[string]string{}
+			return w.look(ctx, func() bool {
+				for id, c := range w.containers {
+					if last[id] != c.State {
+						last[id] = c.State
+						send(c)
 					}
-				case <-ctx.Done():
-					return nil
 				}
-			}
+				return false
+			})
+		},
+		logs: func(ctx context.Context, q api.LogRequest, send func(api.LogEntry) error) error {
+			sent := 0
+			return w.look(ctx, func() bool {
+				id := q.Containers[0]
+				for _, line := range w.lines[id][sent:] {
+					if !line.Time.Before(q.Since) {
+						send(line)
+					}
+					sent++
+				}
+				return w.containers[id].State == "exited"
+			})
 		},
 		op: func(_ context.Context, op string) error {
 			w.ops <- op
+			for _, service := range []string{"web", "db", "migrate"} {
+				w.exits(service, 143)
+			}
 			return nil
 		},
 	}
 }
 
 func (w *world) runs(service string) {
-	w.containers <- api.Container{ID: service, Name: "demo-" + service + "-1", Service: service, Replica: 1, State: "running", Started: time.Now()}
+	w.change(func() {
+		w.containers[service] = api.Container{ID: service, Name: "demo-" + service + "-1", Service: service, Replica: 1, State: "running", Started: time.Now()}
+	})
 }
 
 func (w *world) says(service, line string) {
-	w.entries <- api.LogEntry{Container: "demo-" + service + "-1", Service: service, Replica: 1, Stream: "stdout", Line: line, Time: time.Now()}
+	w.change(func() {
+		w.lines[service] = append(w.lines[service], api.LogEntry{Container: "demo-" + service + "-1", Service: service, Stream: "stdout", Line: line, Time: time.Now()})
+	})
 }
 
+// exits ends a container that runs.
 func (w *world) exits(service string, code int) {
-	w.entries <- api.LogEntry{Container: "demo-" + service + "-1", Service: service, Replica: 1, Event: "exit", ExitCode: code, Time: time.Now()}
-	w.containers <- api.Container{ID: service, Name: "demo-" + service + "-1", Service: service, Replica: 1, State: "exited", ExitCode: code, Finished: time.Now()}
+	w.change(func() {
+		if c := w.containers[service]; c.State == "running" {
+			c.State, c.ExitCode, c.Finished = "exited", code, time.Now()
+			w.containers[service] = c
+		}
+	})
+}
+
+func (w *world) result() (result api.Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.containers {
+		result.Containers = append(result.Containers, c)
+	}
+	return result
 }
 
 func TestAttachedUpEndsAsItsContainersDo(t *testing.T) {
@@ -83,8 +138,14 @@ services:
 	}{
 		"all containers exit": {
 			line: "up",
-			play: func(w *world) { w.runs("web"); w.says("web", "hello"); w.exits("web", 0); w.exits("db", 3) },
-			out:  []string{"web-1  | hello\n", "web-1  | exited with code 0\n", "db-1   | exited with code 3\n"},
+			play: func(w *world) {
+				w.runs("web")
+				w.runs("db")
+				w.says("web", "hello")
+				w.exits("web", 0)
+				w.exits("db", 3)
+			},
+			out: []string{"web-1  | hello\n", "web-1  | exited with code 0\n", "db-1   | exited with code 3\n"},
 		},
 		"one aborts": {
 			line: "up --abort-on-container-exit",
@@ -98,14 +159,14 @@ services:
 		},
 		"the exit code is another's": {
 			line:    "up --exit-code-from web",
-			play:    func(w *world) { w.runs("web"); w.exits("db", 3) },
+			play:    func(w *world) { w.runs("web"); w.runs("db"); w.exits("db", 3) },
 			finally: []api.Container{{Service: "db", ExitCode: 3}, {Service: "web", ExitCode: 143}},
 			code:    143, op: "stop",
 		},
 		"a one-shot service completes": {
 			file: oneShot,
 			line: "up --abort-on-container-exit",
-			play: func(w *world) { w.runs("web"); w.exits("migrate", 0); w.exits("web", 5) },
+			play: func(w *world) { w.runs("migrate"); w.exits("migrate", 0); w.runs("web"); w.exits("web", 5) },
 			code: 5, op: "stop",
 		},
 		"one service is shown": {
@@ -124,16 +185,13 @@ services:
 			w := newWorld()
 			r := w.recorder()
 			r.containers = c.finally
-			file, services := demo, []string{"web", "db"}
+			file := demo
 			if c.file != "" {
-				file, services = c.file, []string{"web", "migrate"}
+				file = c.file
 			}
-			r.up = func(context.Context, func(api.Event)) (result api.Result, err error) {
+			r.up = func(context.Context, func(api.Event)) (api.Result, error) {
 				c.play(w)
-				for _, service := range services {
-					result.Containers = append(result.Containers, api.Container{ID: service, Name: "demo-" + service + "-1", Service: service, State: "running"})
-				}
-				return result, nil
+				return w.result(), nil
 			}
 			got := newSandbox(t, r, file).stack(strings.Fields(c.line)...)
 			if got.code != c.code {
@@ -169,10 +227,10 @@ func TestCtrlCStopsAndCtrlCAgainKills(t *testing.T) {
 	t.Run("once", func(t *testing.T) {
 		w := newWorld()
 		r := w.recorder()
-		w.runs("web")
 		r.up = func(context.Context, func(api.Event)) (api.Result, error) {
+			w.runs("web")
 			interrupt(t)
-			return api.Result{}, nil
+			return w.result(), nil
 		}
 		got := newSandbox(t, r, demo).stack("up", "-t", "7")
 		if got.code != 130 || !strings.Contains(got.err, "Gracefully stopping") {
@@ -186,8 +244,9 @@ func TestCtrlCStopsAndCtrlCAgainKills(t *testing.T) {
 		w := newWorld()
 		r := w.recorder()
 		r.up = func(context.Context, func(api.Event)) (api.Result, error) {
+			w.runs("web")
 			interrupt(t)
-			return api.Result{}, nil
+			return w.result(), nil
 		}
 		r.op = func(ctx context.Context, op string) error {
 			w.ops <- op

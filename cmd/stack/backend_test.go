@@ -35,7 +35,7 @@ type recorder struct {
 	up         func(ctx context.Context, send func(api.Event)) (api.Result, error)
 	op         func(ctx context.Context, op string) error
 	watch      func(ctx context.Context, send func(api.Container)) error
-	logs       func(ctx context.Context, send func(api.LogEntry) error) error
+	logs       func(ctx context.Context, q api.LogRequest, send func(api.LogEntry) error) error
 	session    func() (server.Session, error)
 	failure    error
 }
@@ -143,7 +143,7 @@ func (r *recorder) Run(_ context.Context, q api.RunRequest, _ func(api.Event)) (
 }
 func (r *recorder) Logs(ctx context.Context, stack string, q api.LogRequest, send func(api.LogEntry) error) error {
 	if r.logs != nil {
-		return r.logs(ctx, send)
+		return r.logs(ctx, q, send)
 	}
 	r.note("logs "+stack, q)
 	return r.failure
