@@ -97,7 +97,7 @@ func (d *down) draftNetworks() {
 		if n.Stack != d.stack.Name || d.externalNetwork(name) {
 			continue
 		}
-		users, after := d.users(n.Users, func(c *Container) bool { return c.attached(name) })
+		users, after := d.users(n.Users, func(c *Container) bool { return c.holds(name) })
 		address := spec.NetworkAddress(d.networkKey(name)).String()
 		if len(users) > 0 {
 			if len(d.opts.Services) == 0 {

@@ -55,11 +55,14 @@ func (n *netCourse) differs(stack string) bool {
 	return o != nil && !n.External && o.Stack == stack && o.Digest != "" && o.Digest != NetworkDigest(*n.Network)
 }
 
-// attached tells whether a container that may have a process is on the network: what doesn't run keeps none in use.
-func (c *Container) attached(network string) bool {
+// holds tells whether a container has addresses on a network: running or not, until it is removed.
+func (c *Container) holds(network string) bool {
 	_, on := c.Networks[network]
-	return on && hasProcess(c)
+	return on
 }
+
+// attached tells whether a container that may have a process is on the network.
+func (c *Container) attached(network string) bool { return c.holds(network) && hasProcess(c) }
 
 // checkRemake finds containers that would keep a network with changed options from being removed.
 func (u *up) checkRemake(n *netCourse) {
