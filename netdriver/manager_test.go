@@ -493,11 +493,14 @@ func TestInternalNetworkPublishesNothing(t *testing.T) {
 	n := v4("n")
 	n.Internal = true
 	d.network(n)
-	_, err := d.tryRun("web", []string{"n"}, netdriver.Port{HostPort: 7060, Target: 80, Protocol: "tcp"})
-	if !errors.Is(err, netdriver.ErrUnsupported) {
-		t.Errorf("%v, expected ErrUnsupported", err)
+	web := d.run("web", []string{"n"}, netdriver.Port{HostPort: 7060, Target: 80, Protocol: "tcp"})
+	serve(t, web.Namespace, "web", 80)
+	if got, _ := call(t, nil, "tcp", "127.0.0.1:7060"); got != "" {
+		t.Errorf("answers %q", got)
 	}
-	d.Release("id-web")
+	if got, err := call(t, nil, "tcp", net.JoinHostPort(web.addr4().String(), "80")); got == "" {
+		t.Errorf("the host at the container's own address: %v", err)
+	}
 }
 
 func TestRulesAreWhatNftShows(t *testing.T) {

@@ -79,7 +79,8 @@ func (m *Manager) mappings(id string, endpoints []Endpoint) ([]firewall.Mapping,
 			continue
 		}
 		if n, ok := m.networks[e.Network]; ok && n.Internal {
-			return nil, fmt.Errorf("container %s: ports cannot be published through the internal network %s: %w", e.Container, e.Network, ErrUnsupported)
+			m.opts.Logf("container %s: its ports are not published: network %s is internal", e.Container, e.Network)
+			continue
 		}
 		for _, p := range e.Ports {
 			if p.HostPort == 0 {

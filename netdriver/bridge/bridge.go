@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/netdriver"
@@ -86,13 +87,18 @@ func (d *Driver) Create(_ context.Context, n *netdriver.Network) error {
 			return fmt.Errorf("bridge %s: %w", n.Link, err)
 		}
 	}
-	for _, a := range gateways(*n) {
-		if err := netlink.AddrReplace(br, a); err != nil {
-			return fmt.Errorf("bridge %s: address %s: %w", n.Link, a.IPNet, err)
-		}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink: %w", err)
 	}
-	if err := netlink.LinkSetUp(br); err != nil {
+	defer h.Close()
+	if err := h.LinkSetUp(br); err != nil {
 		return fmt.Errorf("bridge %s: %w", n.Link, err)
+	}
+	for _, p := range gateways(*n) {
+		if err := addAddress(h, netns.None(), br, p); err != nil {
+			return fmt.Errorf("bridge %s: %w", n.Link, err)
+		}
 	}
 	return nil
 }
@@ -167,23 +173,14 @@ func linkSettings(n netdriver.Network) map[string]string {
 }
 
 // gateways are the bridge's own addresses.
-func gateways(n netdriver.Network) (out []*netlink.Addr) {
+func gateways(n netdriver.Network) (out []netip.Prefix) {
 	for _, s := range n.Subnets {
 		if !s.Gateway.IsValid() {
 			continue
 		}
-		out = append(out, address(netip.PrefixFrom(s.Gateway, s.Prefix.Bits())))
+		out = append(out, netip.PrefixFrom(s.Gateway, s.Prefix.Bits()))
 	}
 	return out
-}
-
-// address as netlink takes it; IPv6 without duplicate detection, so that it works at once.
-func address(p netip.Prefix) *netlink.Addr {
-	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
-	if p.Addr().Is6() {
-		a.Flags = unix.IFA_F_NODAD
-	}
-	return a
 }
 
 func gatewayAddr(n netdriver.Network) netip.Addr {
@@ -258,10 +255,10 @@ func (d *Driver) Observe(_ context.Context, n netdriver.Network) ([]string, erro
 	for _, want := range gateways(n) {
 		found := false
 		for _, a := range have {
-			found = found || a.IPNet.String() == want.IPNet.String()
+			found = found || a.IPNet.String() == want.String()
 		}
 		if !found {
-			drift = append(drift, fmt.Sprintf("bridge %s lacks its address %s", n.Link, want.IPNet))
+			drift = append(drift, fmt.Sprintf("bridge %s lacks its address %s", n.Link, want))
 		}
 	}
 	words, err := d.fw.Observe(d.entry(n, mustParse(n)))

@@ -120,7 +120,7 @@ func (d *Driver) plug(h *netlink.Handle, br netlink.Link, n netdriver.Network, o
 	if err := tunePort(h, o, p.host); err != nil {
 		return err
 	}
-	if err := configure(in, n, e); err != nil {
+	if err := configure(in, netns.NsHandle(ns.Fd()), n, e); err != nil {
 		return err
 	}
 	return settle(h, p.host)
@@ -231,9 +231,12 @@ func complete(in *netlink.Handle, e netdriver.Endpoint) bool {
 }
 
 // configure gives the interface its addresses and routes.
-func configure(in *netlink.Handle, n netdriver.Network, e netdriver.Endpoint) error {
+func configure(in *netlink.Handle, ns netns.NsHandle, n netdriver.Network, e netdriver.Endpoint) error {
 	l, err := in.LinkByName(e.Interface)
 	if err != nil {
+		return fmt.Errorf("interface %s: %w", e.Interface, err)
+	}
+	if err := in.LinkSetUp(l); err != nil {
 		return fmt.Errorf("interface %s: %w", e.Interface, err)
 	}
 	families := []netip.Prefix{e.IPv4, e.IPv6}
@@ -241,12 +244,9 @@ func configure(in *netlink.Handle, n netdriver.Network, e netdriver.Endpoint) er
 		if !p.IsValid() {
 			continue
 		}
-		if err := in.AddrAdd(l, address(p)); err != nil && !errors.Is(err, syscall.EEXIST) {
-			return fmt.Errorf("interface %s: address %s: %w", e.Interface, p, err)
+		if err := addAddress(in, ns, l, p); err != nil {
+			return fmt.Errorf("interface %s: %w", e.Interface, err)
 		}
-	}
-	if err := in.LinkSetUp(l); err != nil {
-		return fmt.Errorf("interface %s: %w", e.Interface, err)
 	}
 	if !e.Gateway || n.Internal {
 		return nil
