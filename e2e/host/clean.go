@@ -22,7 +22,7 @@ func (h *Host) observe() state {
 		"mount":       h.lines(`cut -d' ' -f3- /proc/self/mountinfo`),
 		"link":        h.lines(`ip -o link | sed -E 's/^[0-9]+: ([^:@]+).*/\1/'`),
 		"route":       h.lines(`ip route; ip -6 route`),
-		"rule":        h.lines(`nft list ruleset`),
+		"nftables":    h.lines(`nft list tables`),
 		"cgroup":      h.lines(`cd /sys/fs/cgroup && find . -type d -mindepth 1`),
 		"netns":       h.lines(`ls /run/netns 2>/dev/null || true`),
 		"sysctl":      h.lines(`sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv4.conf.all.route_localnet`),

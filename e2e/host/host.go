@@ -19,7 +19,7 @@ import (
 	"github.com/stack-run/stack/e2e/images"
 )
 
-// Host is a machine with Stack. Its addresses are in host.go's constants.
+// Host is a machine with Stack.
 type Host struct {
 	T      testing.TB
 	Dir    string // the working folder of commands, with the test's stack files
@@ -32,6 +32,7 @@ type Host struct {
 	before  state
 	servers []*images.Running
 	config  string
+	disk    int64
 }
 
 // Mirror is the machine's registry that mirrors docker.io.
@@ -48,8 +49,8 @@ func NoRegistry() Option {
 	return func(h *Host) { h.config = "addressPools: [{base: 10.210.0.0/16, size: 24}]\n" }
 }
 
-// RootAt puts the daemon's root somewhere else than in the test's folder: on a small disk.
-func RootAt(dir string) Option { return func(h *Host) { h.Root = dir } }
+// SmallRoot puts the daemon's root on a disk of its own with so many bytes.
+func SmallRoot(bytes int64) Option { return func(h *Host) { h.disk = bytes } }
 
 // New boots a machine for the test. It stops and is checked when the test ends.
 func New(t testing.TB, options ...Option) *Host {
@@ -75,6 +76,9 @@ func New(t testing.TB, options ...Option) *Host {
 	h.must(err)
 	h.machine = machine
 	t.Cleanup(func() { h.must(machine.Stop()) })
+	if h.disk > 0 {
+		h.Sh(fmt.Sprintf(`truncate -s %d ../disk && mkfs.ext4 -q -m 0 ../disk && mkdir -p $STACK_ROOT && mount -o loop ../disk $STACK_ROOT && rmdir $STACK_ROOT/lost+found`, h.disk))
+	}
 	if strings.HasPrefix(h.config, mirrored) {
 		h.Registry(images.Registry{Addr: Mirror})
 	}
