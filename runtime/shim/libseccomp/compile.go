@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -38,89 +39,68 @@ func (f *ScmpFilter) Compile() ([]Instruction, error) {
 	if err != nil {
 		return nil, err
 	}
-	bodies := map[uint32][]Instruction{} // by audit architecture
-	var order []uint32
-	for _, arch := range f.archs {
-		audit := auditArch[arch]
+	b := &builder{}
+	b.push(ret(badArch))
+	for _, arch := range slices.Backward(f.archs) {
 		if arch == ArchX32 {
 			continue // together with x86-64
 		}
-		body := tree(f.ranges(arch), fallback)
-		if audit == auditArch[ArchX32] {
-			x32 := []Instruction{ret(badArch)}
-			if slices.Contains(f.archs, ArchX32) {
-				x32 = tree(f.ranges(ArchX32), fallback)
-			}
-			// -1 is no call of x32: a tracer that skips a call sets it.
-			body = branch(opJGE, x32Bit, body, branch(opJEQ, 0xffffffff, x32, []Instruction{ret(fallback)}))
+		others := len(b.code)
+		if arch == ArchAMD64 {
+			b.x32(f, fallback, badArch)
 		}
-		bodies[audit] = append([]Instruction{load(offNumber)}, body...)
-		order = append(order, audit)
+		x32 := len(b.code)
+		b.tree(f.spans(arch, fallback))
+		if arch == ArchAMD64 {
+			b.branch(opJGE, x32Bit, len(b.code)-x32)
+		}
+		b.push(load(offNumber))
+		b.unless(auditArch[arch], len(b.code)-others)
 	}
-	program := []Instruction{ret(badArch)}
-	for _, audit := range slices.Backward(order) {
-		program = branch(opJEQ, audit, program, bodies[audit])
-	}
-	program = append([]Instruction{load(offArch)}, program...)
-	if len(program) > maxProgram {
+	b.push(load(offArch))
+	if len(b.code) > maxProgram {
 		return nil, errors.New("the seccomp profile is too large for the kernel")
 	}
-	return program, nil
+	slices.Reverse(b.code)
+	return b.code, nil
 }
 
-// span is what happens to the calls from a number on, up to that of the next span.
+// span is what happens to the calls from a number on, up to that of the next span: a value, or code that ends in one.
 type span struct {
-	from uint32
-	code []Instruction
+	from  uint32
+	value uint32
+	code  []Instruction
 }
 
-// ranges gives the spans of one architecture that has rules, sorted.
-func (f *ScmpFilter) ranges(arch ScmpArch) []span {
-	byNumber := map[uint32][]rule{}
+// spans gives the spans of an architecture, sorted and covering every number.
+func (f *ScmpFilter) spans(arch ScmpArch, fallback uint32) []span {
+	all := make([]numbered, 0, len(f.rules)+32)
 	for _, r := range f.rules {
-		for _, one := range translate(r, arch) {
-			list := byNumber[one.number]
-			switch {
-			case len(list) == 1 && len(list[0].conds) == 0: // hidden
-			case len(one.conds) == 0:
-				byNumber[one.number] = []rule{one.rule}
-			default:
-				byNumber[one.number] = append(list, one.rule)
-			}
-		}
+		all = translate(all, r, arch)
 	}
-	fallback, _ := f.fallback.native() // checked by NewFilter
-	numbers := make([]uint32, 0, len(byNumber))
-	for n := range byNumber {
-		numbers = append(numbers, n)
-	}
-	slices.Sort(numbers)
-	spans := []span{{0, []Instruction{ret(fallback)}}}
+	slices.SortStableFunc(all, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
+	spans := make([]span, 0, len(all)/2+2)
 	next := uint32(0)
-	for _, n := range numbers {
-		if n != next {
-			spans = add(spans, next, []Instruction{ret(fallback)})
+	for len(all) > 0 {
+		n, count := all[0].number, 1
+		for count < len(all) && all[count].number == n {
+			count++
 		}
-		spans = add(spans, n, match(byNumber[n], fallback, wide(arch)))
-		next = n + 1
+		if n != next {
+			spans = add(spans, span{from: next, value: fallback})
+		}
+		spans = add(spans, match(n, all[:count], fallback, wide(arch)))
+		all, next = all[count:], n+1
 	}
-	return add(spans, next, []Instruction{ret(fallback)})
+	return add(spans, span{from: next, value: fallback})
 }
 
 // add begins a span, unless it is as the one before.
-func add(spans []span, from uint32, code []Instruction) []span {
-	last := &spans[len(spans)-1]
-	if last.from == from {
-		last.code = code
-		if len(spans) > 1 && slices.Equal(spans[len(spans)-2].code, code) {
-			return spans[:len(spans)-1]
-		}
+func add(spans []span, s span) []span {
+	if n := len(spans); n > 0 && spans[n-1].code == nil && s.code == nil && spans[n-1].value == s.value {
 		return spans
 	}
-	if slices.Equal(last.code, code) {
-		return spans
-	}
-	return append(spans, span{from, code})
+	return append(spans, s)
 }
 
 // numbered is a rule for one number on one architecture.
@@ -129,9 +109,9 @@ type numbered struct {
 	rule
 }
 
-// translate finds the numbers that a rule is about on an architecture: none, one, or on x86 a second one, by which the call is
+// translate adds the numbers that a rule is about on an architecture: none, one, or on x86 a second one, by which the call is
 // made through another.
-func translate(r rule, arch ScmpArch) (out []numbered) {
+func translate(out []numbered, r rule, arch ScmpArch) []numbered {
 	if n, ok := r.entry.number(arch); ok {
 		out = append(out, numbered{n, r})
 	}
@@ -158,44 +138,77 @@ func through(r rule, sub uint64) rule {
 // wide tells whether arguments have 64 bits.
 func wide(arch ScmpArch) bool { return arch == ArchAMD64 || arch == ArchARM64 }
 
-// tree searches the span of the loaded number by halves.
-func tree(spans []span, fallback uint32) []Instruction {
-	switch len(spans) {
-	case 0:
-		return []Instruction{ret(fallback)}
-	case 1:
-		return spans[0].code
-	}
-	half := len(spans) / 2
-	return branch(opJGE, spans[half].from, tree(spans[:half], fallback), tree(spans[half:], fallback))
-}
-
-// branch goes on with then when the comparison holds, else with other. Both end in a return.
-func branch(op uint16, k uint32, other, then []Instruction) []Instruction {
-	out := make([]Instruction, 0, len(other)+len(then)+2)
-	if len(other) <= 255 {
-		out = append(out, Instruction{Code: op, JT: uint8(len(other)), K: k})
-	} else {
-		out = append(out, Instruction{Code: op, JF: 1, K: k}, Instruction{Code: opJA, K: uint32(len(other))})
-	}
-	return append(append(out, other...), then...)
-}
-
-// match tries the rules of one number in turn.
-func match(rules []rule, fallback uint32, wide bool) []Instruction {
-	code := []Instruction{ret(fallback)}
-	for _, r := range slices.Backward(rules) {
+// match is what the rules of one number do, tried in turn. The first one without conditions replaces those before it and hides
+// those after it.
+func match(number uint32, rules []numbered, fallback uint32, wide bool) span {
+	var code []Instruction
+	for _, r := range rules {
 		if len(r.conds) == 0 {
-			code = []Instruction{ret(r.value)}
-			continue
+			return span{from: number, value: r.value}
 		}
 		one := []Instruction{ret(r.value)}
 		for _, c := range slices.Backward(r.conds) {
 			one = append(compare(c, wide, uint8(len(one))), one...)
 		}
-		code = append(one, code...)
+		code = append(code, one...)
 	}
-	return code
+	return span{from: number, code: append(code, ret(fallback))}
+}
+
+// builder makes a program from its end, since a jump needs the length of what it jumps over: code is in reverse order.
+type builder struct{ code []Instruction }
+
+func (b *builder) push(code ...Instruction) {
+	for _, i := range slices.Backward(code) {
+		b.code = append(b.code, i)
+	}
+}
+
+// branch compares: if it holds, it jumps over the n instructions pushed last.
+func (b *builder) branch(op uint16, k uint32, n int) {
+	if n <= 255 {
+		b.push(Instruction{Code: op, JT: uint8(n), K: k})
+		return
+	}
+	b.push(Instruction{Code: op, JF: 1, K: k}, Instruction{Code: opJA, K: uint32(n)})
+}
+
+// unless compares for equality: if that does not hold, it jumps over the n instructions pushed last.
+func (b *builder) unless(k uint32, n int) {
+	if n <= 255 {
+		b.push(Instruction{Code: opJEQ, JF: uint8(n), K: k})
+		return
+	}
+	b.push(Instruction{Code: opJEQ, JT: 1, K: k}, Instruction{Code: opJA, K: uint32(n)})
+}
+
+// x32 decides about the calls with x32's bit: as if they were of another architecture, unless the filter has x32. -1 is no call
+// of x32; a tracer that skips a call sets it.
+func (b *builder) x32(f *ScmpFilter, fallback, badArch uint32) {
+	if slices.Contains(f.archs, ArchX32) {
+		b.tree(f.spans(ArchX32, fallback))
+	} else {
+		b.push(ret(badArch))
+	}
+	b.push(ret(fallback))
+	b.unless(0xffffffff, 1)
+}
+
+// tree searches the span of the loaded number by halves.
+func (b *builder) tree(spans []span) {
+	if len(spans) == 1 {
+		if s := spans[0]; s.code != nil {
+			b.push(s.code...)
+		} else {
+			b.push(ret(s.value))
+		}
+		return
+	}
+	half := len(spans) / 2
+	b.tree(spans[half:])
+	upper := len(b.code)
+	b.tree(spans[:half])
+	b.branch(opJGE, spans[half].from, len(b.code)-upper)
 }
 
 // Instruction is a struct sock_filter.
