@@ -266,8 +266,11 @@ func (a *attachment) stop(ctx context.Context) error {
 	}
 }
 
-// op runs an operation on what up started.
+// op runs an operation on what up started. Its progress is lines among the containers' lines, never a live display.
 func (a *attachment) op(ctx context.Context, verb string) <-chan error {
+	if mode := ui.Mode(a.c.progressMode); mode == ui.Auto || mode == ui.TTY {
+		a.c.progressMode = string(ui.Plain)
+	}
 	progress := a.c.progress(verb)
 	done := make(chan error, 1)
 	go func() {

@@ -167,8 +167,9 @@ func (r *recorder) Signal(_ context.Context, stack, container, signal string) er
 	r.note("signal "+stack+" "+container+" "+signal, nil)
 	return r.failure
 }
-func (r *recorder) RemoveContainer(context.Context, string, string, bool, bool) error {
-	return r.failure
+func (r *recorder) RemoveContainer(_ context.Context, stack, container string, force, volumes bool) error {
+	r.note(fmt.Sprintf("rm %s %s %t %t", stack, container, force, volumes), nil)
+	return &api.Error{Code: api.NotFound, Message: "the daemon was faster"}
 }
 func (r *recorder) Images(context.Context) ([]api.Image, error) { return r.images, r.failure }
 func (r *recorder) Image(_ context.Context, ref string) (any, error) {

@@ -83,8 +83,17 @@ func (c *cli) progress(title string) ui.Progress {
 
 func (c *cli) colorOn(w io.Writer) bool { return ui.ANSI(c.ansi).Color(w, os.Getenv("NO_COLOR")) }
 
+// changing are the commands that change something and can't tell in advance what: they refuse --dry-run.
+var changing = []string{
+	"stack exec", "stack pull", "stack daemon", "stack image pull", "stack image load", "stack image rm",
+	"stack volume rm", "stack volume prune", "stack network rm", "stack network prune",
+}
+
 // checkGlobals refuses global flags that can't be obeyed.
-func (c *cli) checkGlobals() error {
+func (c *cli) checkGlobals(cmd *cobra.Command) error {
+	if c.dryRun && slices.Contains(changing, cmd.CommandPath()) {
+		return fmt.Errorf("--dry-run: `%s` has no plan to show; nothing was done", cmd.CommandPath())
+	}
 	if !slices.Contains(ui.Modes, ui.Mode(c.progressMode)) {
 		return fmt.Errorf("--progress %q: use one of %s", c.progressMode, joined(ui.Modes))
 	}

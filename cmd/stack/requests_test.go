@@ -164,7 +164,11 @@ func TestCommandLinesThatCantBeObeyedAreRefused(t *testing.T) {
 		{"run -p 1:1 -P web", "--service-ports and --publish are incompatible"},
 		{"cp a b", "does not exist yet"},
 		{"upp", `unknown command "upp"; did you mean up?`},
-		{"up --fast", "unknown flag: --fast"},
+		{"up --fast", "unknown flag: --fast; see stack up --help"},
+		{"up --progress plain", "--progress stands before the verb: stack --progress ... up"},
+		{"--dry-run pull", "`stack pull` has no plan to show"},
+		{"volume prune --dry-run", "has no plan to show"},
+		{"up -w -d", "--watch is not supported yet"},
 		{"-f nowhere.yaml up", "nowhere.yaml"},
 	} {
 		t.Run(c.line, func(t *testing.T) {

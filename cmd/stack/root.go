@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // later are the verbs of `docker compose` that stack has not yet.
@@ -18,8 +20,8 @@ func (c *cli) rootCommand() *cobra.Command {
 		SilenceErrors:    true,
 		SilenceUsage:     true,
 		TraverseChildren: true, // -f before the verb is a stack file, after it what the verb says
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			return c.checkGlobals()
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return c.checkGlobals(cmd)
 		},
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
@@ -38,6 +40,13 @@ func (c *cli) rootCommand() *cobra.Command {
 	}
 	root.SetVersionTemplate("Stack version {{.Version}}\n")
 	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) && cmd != root && root.Flags().Lookup(unknown.GetSpecifiedName()) != nil {
+			return fmt.Errorf("--%s stands before the verb: stack --%[1]s ... %s", unknown.GetSpecifiedName(), cmd.Name())
+		}
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
 	c.globalFlags(root)
 	root.AddGroup(
 		&cobra.Group{ID: "stack", Title: "Stacks:"},

@@ -249,6 +249,11 @@ func (c *cli) converseOneOff(ctx context.Context, d *client.Client, stack, id st
 	if err != nil {
 		return err
 	}
+	if f.remove { // the daemon does so as well, should this command be killed; here it is gone when the command returns
+		if err := d.RemoveContainer(ctx, stack, id, true, true); err != nil && !isNotFound(err) {
+			return err
+		}
+	}
 	return exit(code)
 }
 
