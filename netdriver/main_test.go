@@ -145,39 +145,49 @@ func (d *daemon) tryRun(name string, networks []string, ports ...netdriver.Port)
 // serve answers connections and datagrams on a port in a namespace: "<name> <client address>".
 func serve(t testing.TB, in *drivertest.Namespace, name string, port int) {
 	t.Helper()
-	in.Do(t, func() error {
-		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				fmt.Fprintf(c, "%s %s", name, host(c.RemoteAddr()))
-				c.Close()
+	in.Do(t, func() error { return listen(t, name, port) })
+}
+
+// serveHost does the same on the host.
+func serveHost(t testing.TB, port int) {
+	t.Helper()
+	if err := listen(t, "host", port); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func listen(t testing.TB, name string, port int) error {
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
 			}
-		}()
-		p, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
-		if err != nil {
-			return err
+			fmt.Fprintf(c, "%s %s", name, host(c.RemoteAddr()))
+			c.Close()
 		}
-		t.Cleanup(func() { p.Close() })
-		go func() {
-			buf := make([]byte, 100)
-			for {
-				_, from, err := p.ReadFrom(buf)
-				if err != nil {
-					return
-				}
-				p.WriteTo([]byte(name+" "+host(from)), from)
+	}()
+	p, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { p.Close() })
+	go func() {
+		buf := make([]byte, 100)
+		for {
+			_, from, err := p.ReadFrom(buf)
+			if err != nil {
+				return
 			}
-		}()
-		return nil
-	})
+			p.WriteTo([]byte(name+" "+host(from)), from)
+		}
+	}()
+	return nil
 }
 
 func host(a net.Addr) string {

@@ -624,15 +624,21 @@ func TestOptionsOfTheStackFile(t *testing.T) {
 
 func TestNothingIsLostRightAfterConnecting(t *testing.T) {
 	d := newDaemon(t)
-	d.network(bridged("n"))
-	server := d.run("server", []string{"n"})
-	serve(t, server.Namespace, "server", 80)
-	for i := range 8 {
-		c := d.run(fmt.Sprint("client", i), []string{"n"})
-		// A lost ARP request or neighbour solicitation would be sent again after a second: later than call waits.
-		for _, a := range []netip.Addr{server.addr4(), server.addr6()} {
-			if got, err := call(t, c.Namespace, "tcp", net.JoinHostPort(a.String(), "80")); got == "" {
-				t.Errorf("client %d to %s: %v", i, a, err)
+	d.network(bridged("both"))
+	d.network(v4("four"))
+	for _, network := range []string{"both", "four"} {
+		server := d.run("server-"+network, []string{network})
+		serve(t, server.Namespace, "server", 80)
+		for i := range 6 {
+			c := d.run(fmt.Sprint(network, i), []string{network})
+			// A lost ARP request or neighbour solicitation would be sent again after a second: later than call waits.
+			for _, a := range []netip.Addr{server.addr4(), server.addr6()} {
+				if !a.IsValid() {
+					continue
+				}
+				if got, err := call(t, c.Namespace, "tcp", net.JoinHostPort(a.String(), "80")); got == "" {
+					t.Errorf("client %d to %s: %v", i, a, err)
+				}
 			}
 		}
 	}

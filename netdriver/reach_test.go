@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/netdriver/drivertest"
 	"github.com/stack-run/stack/netdriver/loopback6"
@@ -56,6 +58,21 @@ func TestWhoReachesWhom(t *testing.T) {
 	for _, c := range []*container{web, db, api, old, vault, safe, two} {
 		serve(t, c.Namespace, c.id, 80)
 	}
+	serveHost(t, 9000)
+	// A container with the right to administer its network may try to leave an internal one by a route of its own.
+	vault.Do(t, func() error {
+		eth0, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		for _, four := range []bool{true, false} {
+			route := &netlink.Route{LinkIndex: eth0.Attrs().Index, Gw: gateway(d, "closed", four).AsSlice()}
+			if err := netlink.RouteAdd(route); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	serveIPv6(t, web)
 	serveIPv6(t, old)
 
@@ -112,6 +129,9 @@ func TestWhoReachesWhom(t *testing.T) {
 		{"internal: container to outside, IPv6", vault.Namespace, "[2001:db8::2]:80", ""},
 		{"internal: container to another network", vault.Namespace, at(web.addr4(), "80"), ""},
 		{"internal: container to a published port", vault.Namespace, "203.0.113.1:8080", ""},
+		{"internal: container to a program of the host by the gateway", vault.Namespace, at(gateway(d, "closed", true), "9000"), "host"},
+		{"internal: container to a program of the host by another address", vault.Namespace, "203.0.113.1:9000", ""},
+		{"container to a program of the host by the gateway", web.Namespace, at(gw4, "9000"), "host"},
 		{"internal: outside to container", other, at(vault.addr4(), "80"), ""},
 		{"internal: another network to container", web.Namespace, at(vault.addr4(), "80"), ""},
 	}

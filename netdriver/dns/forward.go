@@ -29,7 +29,7 @@ func (r *Resolver) forward(q query, u upstream, inside string, tcp bool) []byte 
 	var failure []byte
 	first := 0
 	if u.rotate {
-		first = int(r.turn.Add(1))
+		first = int(r.first.Add(1) % uint32(len(u.servers)))
 	}
 	for range u.attempts {
 		for i := range u.servers {

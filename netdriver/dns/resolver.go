@@ -26,6 +26,7 @@ type Resolver struct {
 	zones zones
 	host  hostFile
 	turn  atomic.Uint32 // rotates answers
+	first atomic.Uint32 // rotates upstream servers
 	slots chan struct{}
 
 	mu      sync.Mutex

@@ -413,3 +413,17 @@ func BenchmarkQuery(b *testing.B) {
 		}
 	}
 }
+
+func TestServersTakeTurnsWhereTheHostSaysSo(t *testing.T) {
+	s := start(t, dns.Config{})
+	upstream(t, nil, "127.0.2.1:53", says("192.0.2.1"))
+	upstream(t, nil, "127.0.2.2:53", says("192.0.2.2"))
+	s.hostServers(t, "nameserver 127.0.2.1\nnameserver 127.0.2.2\noptions rotate\n")
+	got := map[string]bool{}
+	for range 4 {
+		got[words(s.ask(t, "udp", question("example.com", mdns.TypeA)))] = true
+	}
+	if len(got) != 2 {
+		t.Errorf("answers %v, expected those of both servers", got)
+	}
+}
