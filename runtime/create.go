@@ -101,10 +101,10 @@ func removeContainerDir(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// release lets the shim forget a container: its cgroup, network namespace and held ports go. Without a shim there is
-// nothing to release: what a dead shim left is cleaned by the next one.
+// release lets the shim forget a container: its cgroup, network namespace and held ports go. Where a shim died, a new
+// one is started: it ends what is left of the dead one's containers.
 func (e *Engine) release(ctx context.Context, v View) error {
-	s, err := e.shim(ctx, v.Stack, false)
+	s, err := e.shim(ctx, v.Stack, e.hadShim(v.Stack))
 	if err != nil || s == nil {
 		return err
 	}

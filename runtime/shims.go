@@ -189,9 +189,22 @@ func (e *Engine) Takeover(ctx context.Context) error {
 	errs := make(chan error, len(stacks))
 	for stack, ran := range stacks {
 		wg.Go(func() {
-			_, err := e.shim(ctx, stack, ran)
+			_, err := e.shim(ctx, stack, ran || e.hadShim(stack))
 			errs <- err
 		})
+	}
+	left, err := os.ReadDir(filepath.Join(e.opts.RunDir, "shims"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, dir := range left {
+		if _, known := stacks[dir.Name()]; known || !dir.IsDir() {
+			continue
+		}
+		// The stack was being removed when the daemon died.
+		if err := e.stopShim(ctx, dir.Name()); err != nil {
+			e.opts.Logf("stop the shim of stack %s: %v", dir.Name(), err)
+		}
 	}
 	wg.Wait()
 	close(errs)
@@ -202,9 +215,15 @@ func (e *Engine) Takeover(ctx context.Context) error {
 	return errors.Join(all...)
 }
 
+// hadShim tells whether a shim of the stack lives, or died without having been told to end.
+func (e *Engine) hadShim(stack string) bool {
+	_, err := os.Stat(e.shimDir(stack))
+	return err == nil
+}
+
 // stopShim ends a stack's shim, which must have no container left.
 func (e *Engine) stopShim(ctx context.Context, stack string) error {
-	s, err := e.shim(ctx, stack, false)
+	s, err := e.shim(ctx, stack, e.hadShim(stack))
 	if err != nil {
 		return err
 	}
