@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stack-run/stack/cmd/internal/api"
 	"github.com/stack-run/stack/cmd/internal/server"
 	"github.com/stack-run/stack/runtime"
@@ -61,12 +63,9 @@ type pipes struct {
 	ours, theirs [3]*os.File
 }
 
+// make makes the pipe of a descriptor that a container's process gets.
 func (p *pipes) make(fd int) (err error) {
-	if fd == 0 {
-		p.theirs[fd], p.ours[fd], err = os.Pipe()
-	} else {
-		p.ours[fd], p.theirs[fd], err = os.Pipe()
-	}
+	p.ours[fd], p.theirs[fd], err = runtime.Pipe(fd == 0)
 	return err
 }
 
@@ -89,7 +88,11 @@ func (b *backend) Exec(ctx context.Context, stack string, req api.ExecRequest) (
 			if fd == 0 && !req.Interactive {
 				continue
 			}
-			if err := p.make(fd); err != nil {
+			err := p.make(fd)
+			if err == nil {
+				err = unix.SetNonblock(int(p.theirs[fd].Fd()), false) // os.Pipe's are not what programs expect as stdio
+			}
+			if err != nil {
 				closeAll(append(p.ours[:], p.theirs[:]...)...)
 				return nil, err
 			}
@@ -150,7 +153,7 @@ func (b *backend) Attach(ctx context.Context, _, container string, input bool) (
 			p.theirs[2] = p.theirs[1] // a terminal has one stream
 			break
 		}
-		if err := p.make(fd); err != nil {
+		if p.ours[fd], p.theirs[fd], err = os.Pipe(); err != nil { // the shim writes to it
 			closeAll(append(p.ours[:], p.theirs[:]...)...)
 			return nil, err
 		}
