@@ -77,13 +77,12 @@ func (c *cli) followSize(session *client.Session) (stop func()) {
 
 // terminalSize is the terminal's size in characters; 0 where there is none.
 func (c *cli) terminalSize() (cols, rows uint16) {
-	f, ok := c.out.(*os.File)
-	if !ok {
-		return 0, 0
+	for _, stream := range []any{c.out, c.in} {
+		if f, ok := stream.(*os.File); ok {
+			if width, height, err := term.GetSize(int(f.Fd())); err == nil {
+				return uint16(width), uint16(height)
+			}
+		}
 	}
-	width, height, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		return 0, 0
-	}
-	return uint16(width), uint16(height)
+	return 0, 0
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/cmd/internal/client"
 	"github.com/stack-run/stack/cmd/internal/daemon"
@@ -65,5 +67,44 @@ func (c *cli) stopDaemon(ctx context.Context, _ []string) error {
 		return err
 	}
 	defer d.Close()
-	return d.Shutdown(ctx)
+	info, err := d.Info(ctx)
+	if err != nil {
+		return err
+	}
+	gone, err := whenGone(ctx, info.PID)
+	if err != nil {
+		return err
+	}
+	if err := d.Shutdown(ctx); err != nil {
+		return err
+	}
+	return gone()
+}
+
+// whenGone returns what waits for a process to end, so that what follows finds nothing of it: no lock, no socket.
+func whenGone(ctx context.Context, pid int) (wait func() error, err error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("watch process %d: %w", pid, err)
+	}
+	wake, waker, err := os.Pipe()
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return func() error {
+		defer unix.Close(fd)
+		defer wake.Close()
+		defer context.AfterFunc(ctx, func() { waker.Close() })()
+		for {
+			// Both are readable once: the process when it has ended, the pipe when ctx has.
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake.Fd()), Events: unix.POLLIN}}, -1)
+			if !errors.Is(err, unix.EINTR) {
+				return errors.Join(err, ctx.Err())
+			}
+		}
+	}, nil
 }
