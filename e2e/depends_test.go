@@ -40,9 +40,9 @@ func TestADependencyThatFailsFailsItsDependentsUp(t *testing.T) {
 		{"exits with an error instead of completing", `command: [sh, -c, 'echo out of luck; exit 4']`, "service_completed_successfully", []string{"dep", "4", "out of luck"}},
 		{"is unhealthy", `command: [sleep, infinity]
     init: true
-    healthcheck: {test: [CMD, false], interval: 100ms, retries: 2}`, "service_healthy", []string{"dep", "unhealthy"}},
+    healthcheck: {test: [CMD, 'false'], interval: 100ms, retries: 2}`, "service_healthy", []string{"dep", "unhealthy"}},
 		{"exits before it is healthy", `command: [sh, -c, 'echo out of luck; exit 4']
-    healthcheck: {test: [CMD, true], interval: 10s, start_period: 10s, start_interval: 10s}`, "service_healthy", []string{"dep", "4", "out of luck"}},
+    healthcheck: {test: [CMD, 'true'], interval: 10s, start_period: 10s, start_interval: 10s}`, "service_healthy", []string{"dep", "4", "out of luck"}},
 		{"can't be started", `command: [/no/such/program]`, "service_started", []string{"dep", "/no/such/program"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -16,7 +16,7 @@ func TestAFullDiskFailsPlainlyAndHealsWhenThereIsRoom(t *testing.T) {
 	}
 	h.Write("", `services: {web: {image: busybox, command: [sleep, infinity], init: true}}`)
 	h.Stack("up", "-d", "--wait") // what the failed pull had written is gone
-	h.Sh(`dd if=/dev/zero of=$STACK_ROOT/filler bs=1M count=100 2>/dev/null || true; sync`)
+	h.Sh(`cat /dev/zero >$STACK_ROOT/filler 2>/dev/null || true; sync`)
 	equal(t, "a container on a full disk", h.In("web", "echo", "fine"), "fine")
 	h.Write("other/compose.yaml", `services: {more: {image: busybox, command: [sleep, infinity], init: true, configs: [{source: c, target: /c}]}}
 configs: {c: {content: "x"}}`)

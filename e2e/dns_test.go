@@ -84,9 +84,8 @@ while True:
     if a: answer += b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4\xc0\0\2\x2a"
     s.sendto(answer, peer)
 `)
-	h.Start(h.Command("python3", "dns.py"))
+	h.Background(h.Command("python3", "dns.py"))
 	h.Eventually("the resolver listens", func() bool { return strings.Contains(h.Sh(`ss -lun`), "127.0.0.53:53") })
 	h.Up(`services: {a: {image: busybox, init: true, command: [sleep, infinity]}}`)
 	contains(t, "the answer", h.In("a", "nslookup", "-type=a", "elsewhere.example"), "192.0.2.42")
-	h.Sh(`pkill -f 'python3 dns.py'`)
 }

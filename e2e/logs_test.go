@@ -42,7 +42,7 @@ func TestNoLogLineIsLostWhenTheShimIsKilled(t *testing.T) {
 func TestLogsFollowUntilTheContainerEnds(t *testing.T) {
 	h := start(t)
 	h.Up(`services: {a: {image: busybox, command: [sh, -c, 'echo first; echo err >&2; while [ ! -e /go ]; do sleep 0.05; done; echo last']}}`)
-	cmd := h.Command("bash", "-c", `stack logs -f --no-log-prefix a 2>/dev/null & pid=$!
+	cmd := h.Command("bash", "-c", `stack logs -f --no-log-prefix a 2>&1 & pid=$!
 		stack exec -T a touch /go; wait $pid`)
 	contains(t, "the log", h.Run(cmd).Stdout, "first", "err", "last")
 }

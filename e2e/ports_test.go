@@ -45,7 +45,7 @@ func TestAPublishedPortIsReachedFromEverywhere(t *testing.T) {
 	for _, service := range []string{"web", "client", "stranger"} {
 		for _, address := range []string{host.HostIPv4, gateway, "[" + host.HostIPv6 + "]"} {
 			t.Log("from the container", service, "by", address)
-			equal(t, address, h.In(service, "wget", "-qO-", "-T", "5", "http://"+address+":8080/"), "from web")
+			equal(t, address, h.In(service, "timeout", "5", "wget", "-qO-", "http://"+address+":8080/"), "from web")
 		}
 	}
 	t.Log("a port of 127.0.0.1 only from the host")
@@ -60,8 +60,8 @@ func TestStacksAndNetworksAreIsolated(t *testing.T) {
 	neighbour := h.Neighbour()
 	h.Up(webFile)
 	web := h.IP("web")
-	equal(t, "the same network", h.In("client", "wget", "-qO-", "-T", "5", "http://"+web+"/"), "from web")
-	if r := h.Try("exec", "-T", "stranger", "wget", "-qO-", "-T", "1", "http://"+web+"/"); r.Code == 0 {
+	equal(t, "the same network", h.In("client", "timeout", "5", "wget", "-qO-", "http://"+web+"/"), "from web")
+	if r := h.Try("exec", "-T", "stranger", "timeout", "1", "wget", "-qO-", "http://"+web+"/"); r.Code == 0 {
 		t.Error("another network of the stack reaches the container's address")
 	}
 	if r := h.Try("exec", "-T", "stranger", "nslookup", "web"); r.Code == 0 {
@@ -72,7 +72,7 @@ func TestStacksAndNetworksAreIsolated(t *testing.T) {
 	}
 	h.Write("other/compose.yaml", `services: {intruder: {image: busybox, init: true, command: [sleep, infinity]}}`)
 	h.Stack("--project-directory", "other", "up", "-d", "--wait")
-	if r := h.Try("--project-directory", "other", "exec", "-T", "intruder", "wget", "-qO-", "-T", "1", "http://"+web+"/"); r.Code == 0 {
+	if r := h.Try("--project-directory", "other", "exec", "-T", "intruder", "timeout", "1", "wget", "-qO-", "http://"+web+"/"); r.Code == 0 {
 		t.Error("another stack reaches the container's address")
 	}
 }
@@ -80,8 +80,8 @@ func TestStacksAndNetworksAreIsolated(t *testing.T) {
 func TestAnInternalNetworkReachesNothingOutside(t *testing.T) {
 	h := start(t)
 	neighbour := h.Neighbour()
-	stop := serve(neighbour)
-	defer stop()
+	neighbour.Sh(`mkdir www && echo outside >www/index.html`)
+	neighbour.Background("busybox", "httpd", "-f", "-p", "9000", "-h", "www")
 	h.Up(`
 services:
   open: {image: busybox, init: true, command: [sleep, infinity], networks: [outside]}
@@ -91,17 +91,11 @@ networks:
   outside:
   inside: {internal: true}
 `)
-	equal(t, "an ordinary network", h.In("open", "wget", "-qO-", "-T", "5", "http://"+host.NeighbourIPv4+":9000/"), "outside")
-	if r := h.Try("exec", "-T", "closed", "wget", "-qO-", "-T", "1", "http://"+host.NeighbourIPv4+":9000/"); r.Code == 0 {
+	equal(t, "an ordinary network", h.In("open", "timeout", "5", "wget", "-qO-", "http://"+host.NeighbourIPv4+":9000/"), "outside")
+	if r := h.Try("exec", "-T", "closed", "timeout", "1", "wget", "-qO-", "http://"+host.NeighbourIPv4+":9000/"); r.Code == 0 {
 		t.Error("a container on an internal network reaches another host")
 	}
-	contains(t, "its own network", h.In("peer", "wget", "-qO-", "-T", "5", "http://closed/passwd"), "root:x:0")
-}
-
-// serve answers "outside" on the neighbour's port 9000.
-func serve(n *host.Neighbour) (stop func()) {
-	n.Sh(`mkdir -p www && echo outside >www/index.html && busybox httpd -p 9000 -h www`)
-	return func() { n.Sh(`pkill -x -f 'busybox httpd -p 9000 -h www'`) }
+	contains(t, "its own network", h.In("peer", "timeout", "5", "wget", "-qO-", "http://closed/passwd"), "root:x:0")
 }
 
 func TestPortsAndNamesWorkWhileTheDaemonIsDown(t *testing.T) {
@@ -130,13 +124,13 @@ func TestARandomPortIsShownByPort(t *testing.T) {
 
 func TestAPortInUseIsRefusedNamingWhoHasIt(t *testing.T) {
 	h := start(t)
-	h.Start(h.Command("busybox", "httpd", "-f", "-p", "8080"))
+	stop := h.Background(h.Command("busybox", "httpd", "-f", "-p", "8080"))
 	h.Eventually("it listens", func() bool { return strings.Contains(h.Sh(`ss -ltn`), ":8080") })
 	h.Write("", webFile)
 	h.Fails([]string{"up", "-d"}, "8080", "busybox", "service.web")
 	h.Stack("down", "-v")
 
-	h.Sh(`pkill -x -f 'busybox httpd -f -p 8080'`)
+	stop()
 	h.Up(webFile)
 	h.Write("other/compose.yaml", `services: {second: {image: busybox, init: true, command: [sleep, infinity], ports: ["8080:80"]}}`)
 	h.Fails([]string{"--project-directory", "other", "up", "-d"}, "8080", "work", "web")

@@ -39,7 +39,7 @@ services:
 		}
 	}
 	h.In("privileged", "sh", "-c", "mkdir -p /m && mount -t tmpfs tmpfs /m && umount /m")
-	equal(t, "processes named sleep that it sees", h.In("plain", "sh", "-c", "pgrep -x sleep | wc -l"), "1")
+	equal(t, "few processes are seen", h.In("plain", "sh", "-c", "[ $(ls -d /proc/[0-9]* | wc -l) -lt 10 ] && echo yes"), "yes")
 }
 
 func TestAUserNamespaceMapsRoot(t *testing.T) {

@@ -23,7 +23,7 @@ func (h *Host) observe() state {
 		"link":        h.lines(`ip -o link | sed -E 's/^[0-9]+: ([^:@]+).*/\1/'`),
 		"route":       h.lines(`ip route; ip -6 route`),
 		"nftables":    h.lines(`nft list tables`),
-		"cgroup":      h.lines(`cd /sys/fs/cgroup && find . -type d -mindepth 1`),
+		"cgroup":      h.lines(`cd /sys/fs/cgroup && find . -mindepth 1 -type d ! -path '*/init' | sed -E 's,^\./(unified|systemd|[a-z_]+)/,/,' | sort -u`),
 		"netns":       h.lines(`ls /run/netns 2>/dev/null || true`),
 		"sysctl":      h.lines(`sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv4.conf.all.route_localnet`),
 		"loop device": h.lines(`losetup -n -O BACK-FILE | grep -F "$HOME" || true`),

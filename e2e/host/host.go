@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,6 +69,9 @@ func New(t testing.TB, options ...Option) *Host {
 	h.must(err)
 	h.bin = bin
 	h.must(os.MkdirAll(h.Dir, 0o755))
+	for _, d := range []string{filepath.Dir(dir), dir} { // as /var/lib is: the root of a user namespace goes through it
+		h.must(os.Chmod(d, 0o755))
+	}
 	h.must(os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(h.config), 0o644))
 	h.env = append(cleanEnv(),
 		"PATH="+h.bin+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME="+dir,
@@ -98,7 +102,7 @@ func cleanEnv() []string {
 	return env
 }
 
-// Registry starts one more registry on the machine; without a Storage it holds the images of package images.
+// Registry starts one more registry on the machine, before anything is up; without a Storage it holds the images of package images.
 func (h *Host) Registry(r images.Registry) *images.Running {
 	h.T.Helper()
 	if r.Storage == "" {
@@ -110,10 +114,11 @@ func (h *Host) Registry(r images.Registry) *images.Running {
 	running, err := images.Start(h.T.Context(), r)
 	h.must(err)
 	h.servers = append(h.servers, running)
+	h.before = h.observe()
 	return running
 }
 
-// Command prepares a program on the machine, in the working folder. Start it with h.Start or run it with h.Run.
+// Command prepares a program on the machine, in the working folder, for Run or Background.
 func (h *Host) Command(args ...string) *exec.Cmd {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir, cmd.Env = h.Dir, h.env
@@ -122,10 +127,16 @@ func (h *Host) Command(args ...string) *exec.Cmd {
 
 func (h *Host) start(cmd *exec.Cmd) error { return h.machine.Start(cmd) }
 
-// Start starts a program on the machine in the background. A test that ends ends it.
-func (h *Host) Start(cmd *exec.Cmd) {
+// Background runs a program on the machine until stop is called, at the latest until the test ends.
+func (h *Host) Background(cmd *exec.Cmd) (stop func()) {
 	h.T.Helper()
 	h.must(h.start(cmd))
+	stop = sync.OnceFunc(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	h.T.Cleanup(stop)
+	return stop
 }
 
 // Result of a program.
@@ -148,7 +159,7 @@ func (h *Host) Run(cmd *exec.Cmd) Result {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = time.Second
-	h.Start(cmd)
+	h.must(h.start(cmd))
 	timer := time.AfterFunc(commandTimeout, func() { cmd.Process.Kill() })
 	err := cmd.Wait()
 	if !timer.Stop() {

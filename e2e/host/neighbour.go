@@ -25,7 +25,7 @@ func (h *Host) Neighbour() *Neighbour {
 	cmd := h.Command("unshare", "--net", "sh", "-c", "echo $$; exec sleep infinity")
 	out, err := cmd.StdoutPipe()
 	h.must(err)
-	h.Start(cmd)
+	h.must(h.start(cmd))
 	pid, err := bufio.NewReader(out).ReadString('\n')
 	h.must(err)
 	n := &Neighbour{h: h, pid: strings.TrimSpace(pid)}
@@ -46,6 +46,12 @@ func (n *Neighbour) Sh(script string) string {
 		n.h.T.Fatalf("on the neighbour: %s: %v", script, r)
 	}
 	return strings.TrimSuffix(r.Stdout, "\n")
+}
+
+// Background runs a program on the neighbour until the test ends.
+func (n *Neighbour) Background(args ...string) {
+	n.h.T.Helper()
+	n.h.Background(n.h.Command(append([]string{"nsenter", "--net=/proc/" + n.pid + "/ns/net"}, args...)...))
 }
 
 // Try runs a shell script on the neighbour and returns what came of it.
