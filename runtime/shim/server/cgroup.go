@@ -1,8 +1,14 @@
 package server
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,19 +36,46 @@ func (s *Server) cgroupLock(how int) (*os.File, error) {
 	return f, nil
 }
 
-// addParents remembers the cgroups above a container's, to be removed when the shim ends.
-func (s *Server) addParents(cgroup string, paths map[string]string) {
+func (s *Server) parentsPath() string { return filepath.Join(s.dir, "cgroups.json") }
+
+// addParents remembers the cgroups above a container's, to be removed when the shim ends, or the one after it if this one is
+// killed. All containers of a stack have the same: they are written down once.
+func (s *Server) addParents(cgroup string, paths map[string]string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.parents == nil {
-		s.parents = map[string]struct{}{}
-	}
+	before := len(s.parents)
 	for _, path := range paths {
 		for range strings.Count(strings.Trim(cgroup, "/"), "/") {
 			path = filepath.Dir(path)
 			s.parents[path] = struct{}{}
 		}
 	}
+	if len(s.parents) == before {
+		return nil
+	}
+	if err := writeJSON(s.parentsPath(), slices.Sorted(maps.Keys(s.parents))); err != nil {
+		return fmt.Errorf("record of cgroups: %w", err)
+	}
+	return nil
+}
+
+// loadParents reads what an earlier shim has written down.
+func (s *Server) loadParents() error {
+	data, err := os.ReadFile(s.parentsPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("shim: %w", err)
+	}
+	var list []string
+	if err := json.Unmarshal(data, &list); err != nil {
+		return fmt.Errorf("shim: %s: %w", s.parentsPath(), err)
+	}
+	for _, path := range list {
+		s.parents[path] = struct{}{}
+	}
+	return nil
 }
 
 // removeParents removes the empty cgroups that addParents has seen, the deepest first.

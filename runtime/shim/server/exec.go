@@ -78,6 +78,9 @@ func (q *request) exec() (any, []*os.File, error) {
 func (r *run) exec(v shim.ExecRequest, std *stdio) (_ *execution, err error) {
 	s := r.c.server
 	p, err := r.execProcess(v)
+	if err == nil {
+		err = r.maps.give(std.child)
+	}
 	if err != nil {
 		return nil, err
 	}

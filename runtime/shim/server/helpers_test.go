@@ -26,8 +26,11 @@ func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "stack-shim-test")
 	if err == nil {
 		built.dir, built.shim, built.box = dir, filepath.Join(dir, "stack-shim"), filepath.Join(dir, "box")
-		err = build(built.shim, "../../../cmd/stack-shim", nil,
-			"-tags", "seccomp osusergo netgo", "-ldflags", "-s -w -extldflags -static")
+		flags := []string{"-tags", "seccomp osusergo netgo", "-ldflags", "-s -w -extldflags -static"}
+		if os.Getenv("STACK_SHIM_RACE") != "" { // for hunting races: such a program is too large for some of the tests
+			flags = []string{"-race", "-tags", "seccomp osusergo netgo"}
+		}
+		err = build(built.shim, "../../../cmd/stack-shim", nil, flags...)
 	}
 	if err == nil {
 		err = build(built.box, "./testdata/box", []string{"CGO_ENABLED=0"}, "-ldflags", "-s -w")
@@ -106,7 +109,7 @@ func (h *host) leftovers() (left []string) {
 		found, _ := filepath.Glob(pattern)
 		left = append(left, found...)
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -92,6 +92,9 @@ func TestShimKilledInTheMiddleOfStarts(t *testing.T) {
 			must(t, h.Release(ctx(t), s.ID))
 		}
 		h.nothingRuns()
+		must(t, syscall.Kill(h.PID(), syscall.SIGKILL)) // one that has cleaned up, and knows no more than it has written down
+		<-h.Closed()
+		h.spawn()
 	}
 }
 

@@ -57,7 +57,9 @@ func (s *Server) recoverOne(r record) error {
 	if err != nil {
 		return err
 	}
-	s.addParents(r.Cgroup, m.GetPaths())
+	if err := s.addParents(r.Cgroup, m.GetPaths()); err != nil {
+		return err
+	}
 	killCgroup(m)
 	if err := m.Destroy(); err != nil {
 		return err

@@ -4,33 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
+	"slices"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/stack-run/stack/runtime/image/rootmount"
 	"github.com/stack-run/stack/runtime/shim"
 )
 
-// mountFlags are the options that mount(2) takes as flags: set, or with clear taken away.
-var mountFlags = map[string]struct {
-	flag  uintptr
-	clear bool
-}{
-	"ro": {unix.MS_RDONLY, false}, "rw": {unix.MS_RDONLY, true},
-	"nosuid": {unix.MS_NOSUID, false}, "suid": {unix.MS_NOSUID, true},
-	"nodev": {unix.MS_NODEV, false}, "dev": {unix.MS_NODEV, true},
-	"noexec": {unix.MS_NOEXEC, false}, "exec": {unix.MS_NOEXEC, true},
-	"sync": {unix.MS_SYNCHRONOUS, false}, "async": {unix.MS_SYNCHRONOUS, true},
-	"noatime": {unix.MS_NOATIME, false}, "atime": {unix.MS_NOATIME, true},
-	"nodiratime": {unix.MS_NODIRATIME, false}, "relatime": {unix.MS_RELATIME, false},
-	"strictatime": {unix.MS_STRICTATIME, false}, "dirsync": {unix.MS_DIRSYNC, false},
-	"bind": {unix.MS_BIND, false}, "rbind": {unix.MS_BIND | unix.MS_REC, false}, "defaults": {0, false},
-}
+// mapOption of a mount shows its files with the owners they have in the container's user namespace.
+const mapOption = "idmap"
 
 // mountRootfs mounts a container's root on target, which is made when missing. What it could mount is unmounted when
-// a later part fails.
-func mountRootfs(target string, mounts []shim.Mount) (err error) {
+// a later part fails. userns is the path of the container's user namespace, if it has one of its own.
+func mountRootfs(target string, mounts []shim.Mount, userns string) (err error) {
 	if err := os.MkdirAll(target, 0o711); err != nil {
 		return fmt.Errorf("rootfs: %w", err)
 	}
@@ -40,78 +28,42 @@ func mountRootfs(target string, mounts []shim.Mount) (err error) {
 		}
 	}()
 	for _, m := range mounts {
-		if err := mountOne(target, m); err != nil {
-			return fmt.Errorf("rootfs: mount %s %s: %w", m.Type, m.Source, err)
-		}
-	}
-	return nil
-}
-
-func mountOne(target string, m shim.Mount) error {
-	var flags uintptr
-	var data []string
-	for _, o := range m.Options {
-		if f, ok := mountFlags[o]; !ok {
-			data = append(data, o)
-		} else if f.clear {
-			flags &^= f.flag
+		if i := slices.Index(m.Options, mapOption); i >= 0 {
+			err = mountMapped(target, m, slices.Delete(slices.Clone(m.Options), i, i+1), userns)
 		} else {
-			flags |= f.flag
+			err = rootmount.Mount(m.Type, m.Source, target, m.Options)
 		}
-	}
-	if err := mountData(m, target, flags, data); err != nil {
-		return err
-	}
-	if flags&unix.MS_BIND != 0 && flags&unix.MS_RDONLY != 0 {
-		return unix.Mount("", target, "", unix.MS_REMOUNT|flags&^unix.MS_REC, "")
+		if err != nil {
+			return fmt.Errorf("rootfs: %w", err)
+		}
 	}
 	return nil
 }
 
-// mountData calls mount(2). Options longer than the page it takes, those of an overlay with many layers, are shortened: the
-// layers are named relative to the folder they have in common, on a thread that stands there.
-func mountData(m shim.Mount, target string, flags uintptr, options []string) error {
-	data := strings.Join(options, ",")
-	if len(data) < os.Getpagesize()-1 {
-		return unix.Mount(m.Source, target, m.Type, flags, data)
+func mountMapped(target string, m shim.Mount, options []string, userns string) error {
+	if userns == "" {
+		return shimError(shim.CodeInvalid, "%s: the bundle names no user namespace", mapOption)
 	}
-	dir, short := shortenLayers(options)
-	if data = strings.Join(short, ","); len(data) >= os.Getpagesize() {
-		return fmt.Errorf("%d layers: %w", strings.Count(data, ":")+1, unix.E2BIG)
+	f, err := os.Open(userns)
+	if err != nil {
+		return shimError(shim.CodeInvalid, "user namespace: %v", err)
 	}
-	return onThread(func() error {
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			return os.NewSyscallError("unshare", err)
-		}
-		if err := unix.Chdir(dir); err != nil {
-			return &os.PathError{Op: "chdir", Path: dir, Err: err}
-		}
-		return unix.Mount(m.Source, target, m.Type, flags, data)
-	})
+	defer f.Close()
+	err = rootmount.MountMapped(m.Type, m.Source, target, options, int(f.Fd()))
+	if errors.Is(err, rootmount.ErrMapped) {
+		return shimError(shim.CodeInvalid, "%v", err)
+	}
+	return err
 }
 
-// shortenLayers makes the paths of lowerdir relative to the longest folder all of them are in.
-func shortenLayers(options []string) (dir string, short []string) {
-	dir = "/"
-	for _, o := range options {
-		layers, ok := strings.CutPrefix(o, "lowerdir=")
-		if !ok {
-			short = append(short, o)
-			continue
+// namespacePath is the path of the namespace that the bundle joins; "" when it makes a new one or shares the host's.
+func namespacePath(spec *specs.Spec, kind specs.LinuxNamespaceType) string {
+	for _, n := range spec.Linux.Namespaces {
+		if n.Type == kind {
+			return n.Path
 		}
-		paths := strings.Split(layers, ":")
-		dir = filepath.Dir(paths[0])
-		for _, p := range paths {
-			for dir != "/" && !strings.HasPrefix(p, dir+"/") {
-				dir = filepath.Dir(dir)
-			}
-		}
-		for i, p := range paths {
-			paths[i] = strings.TrimPrefix(strings.TrimPrefix(p, dir), "/")
-		}
-		short = append(short, "lowerdir="+strings.Join(paths, ":"))
 	}
-	return dir, short
+	return ""
 }
 
 // unmountRootfs takes every mount off target, at once for new users; a container that has its own copy of the mount

@@ -41,6 +41,7 @@ type run struct {
 	bundle  string
 	rootfs  string
 	spec    specs.Process // what exec starts from
+	maps    *idMaps       // of its user namespace; nil: the host's ids
 	cgroup  cgroups.Manager
 	out     *output
 	io      *stdio

@@ -60,7 +60,7 @@ func TestNoMountStaysInTheHostsTable(t *testing.T) {
 	r := h.bundle("quiet", nil, "write", "/file", "x", ";", "ls", "/", ";", "sleep")
 	h.run(r)
 	eventually(t, "the container's output", func() bool { return strings.Contains(h.output(r), "file\n") })
-	table, err := os.ReadFile("/proc/self/mountinfo")
+	table, err := os.ReadFile("/proc/thread-self/mountinfo")
 	must(t, err)
 	if strings.Contains(string(table), h.root) {
 		t.Errorf("the root filesystem is in the host's mount table")
@@ -131,7 +131,7 @@ func (h *host) nothingRuns() {
 			h.t.Errorf("%s/%s is left", dir, e.Name())
 		}
 	}
-	table, err := os.ReadFile("/proc/self/mountinfo")
+	table, err := os.ReadFile("/proc/thread-self/mountinfo")
 	must(h.t, err)
 	if strings.Contains(string(table), h.root) {
 		h.t.Errorf("a mount is left")

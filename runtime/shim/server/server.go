@@ -65,7 +65,7 @@ func New(o Options) (_ *Server, err error) {
 	s := &Server{
 		dir: o.Dir, names: o.Names, stop: make(chan struct{}), busy: make(chan struct{}, 1),
 		starts:     make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
-		containers: map[string]*container{}, watchers: map[*watcher]struct{}{},
+		containers: map[string]*container{}, watchers: map[*watcher]struct{}{}, parents: map[string]struct{}{},
 	}
 	for _, dir := range []string{s.dir, s.recordDir(), s.libcontainerDir(), s.programDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -80,6 +80,9 @@ func New(o Options) (_ *Server, err error) {
 			s.lock.Close()
 		}
 	}()
+	if err := s.loadParents(); err != nil {
+		return nil, err
+	}
 	if err := s.recover(); err != nil {
 		return nil, err
 	}
@@ -206,13 +209,13 @@ func (s *Server) end() {
 
 // cleanup removes what a shim with no containers has left: its folder's files, but the log.
 func (s *Server) cleanup() error {
-	for _, name := range []string{shim.SocketName, shim.PIDName, "containers", "libcontainer", "oci"} {
+	if err := s.removeParents(); err != nil {
+		return fmt.Errorf("shim: %w", err)
+	}
+	for _, name := range []string{shim.SocketName, shim.PIDName, "containers", "libcontainer", "oci", filepath.Base(s.parentsPath())} {
 		if err := os.RemoveAll(filepath.Join(s.dir, name)); err != nil {
 			return fmt.Errorf("shim: %w", err)
 		}
-	}
-	if err := s.removeParents(); err != nil {
-		return fmt.Errorf("shim: %w", err)
 	}
 	return s.lock.Close()
 }

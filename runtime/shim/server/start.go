@@ -108,7 +108,9 @@ func (c *container) launch(v shim.StartRequest, sinks []*os.File) (_ *run, err e
 	}
 	r.io.once = v.StdinOnce
 
-	s.addParents(spec.Linux.CgroupsPath, r.cgroup.GetPaths())
+	if err := s.addParents(spec.Linux.CgroupsPath, r.cgroup.GetPaths()); err != nil {
+		return nil, err
+	}
 
 	// From here on things are made that outlive a kill of this process.
 	if err := s.remember(record{
@@ -117,7 +119,7 @@ func (c *container) launch(v shim.StartRequest, sinks []*os.File) (_ *run, err e
 		return nil, err
 	}
 	r.recorded = true
-	if err := mountRootfs(r.rootfs, v.Rootfs); err != nil {
+	if err := mountRootfs(r.rootfs, v.Rootfs, namespacePath(spec, specs.UserNamespace)); err != nil {
 		return nil, err
 	}
 	r.mounted = len(v.Rootfs) > 0
@@ -149,6 +151,14 @@ func (c *container) launch(v shim.StartRequest, sinks []*os.File) (_ *run, err e
 // execute starts the process by the runtime the request names, and takes over its output.
 func (r *run) execute(v shim.StartRequest, spec *specs.Spec) error {
 	s := r.c.server
+	maps, err := s.mapsOf(spec)
+	if err == nil {
+		err = maps.give(r.io.child)
+	}
+	if err != nil {
+		return err
+	}
+	r.maps = maps
 	unlock, err := s.shareCgroups()
 	if err != nil {
 		return err
@@ -157,7 +167,7 @@ func (r *run) execute(v shim.StartRequest, spec *specs.Spec) error {
 	s.children.forking()
 	defer s.children.forked()
 	if v.Runtime == "" {
-		r.engine, err = startEmbedded(s.libcontainerDir(), r.c.id, spec, s.mapsOf(spec), r.io)
+		r.engine, err = startEmbedded(s.libcontainerDir(), r.c.id, spec, maps, r.io)
 	} else {
 		r.engine, err = s.startProgram(v, spec, r.io)
 	}

@@ -1,8 +1,14 @@
 package server
 
 import (
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/moby/sys/user"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/runtime/shim"
 )
@@ -13,22 +19,76 @@ import (
 // process instead (runc 1.5.2, GetUserNamespaceMappings takes it for /proc/<pid>/ns/user), so it is told.
 type idMaps struct{ uids, gids []shim.IDMap }
 
-// mapsOf finds the maps of the user namespace that the bundle joins; nil when it is none of ours.
-func (s *Server) mapsOf(spec *specs.Spec) *idMaps {
-	for _, n := range spec.Linux.Namespaces {
-		if n.Type != specs.UserNamespace || n.Path == "" {
+// mapsOf finds the maps of the user namespace that the bundle joins, which is that of a sandbox or of a running container;
+// nil when it joins none.
+func (s *Server) mapsOf(spec *specs.Spec) (*idMaps, error) {
+	path := namespacePath(spec, specs.UserNamespace)
+	if path == "" {
+		return nil, nil
+	}
+	s.mu.Lock()
+	all := s.list()
+	s.mu.Unlock()
+	for _, c := range all {
+		c.mu.Lock()
+		maps, own := c.maps, fdPath(c.user)
+		c.mu.Unlock()
+		if own == path {
+			return &maps, nil
+		}
+	}
+	process, ok := strings.CutSuffix(path, "/ns/user")
+	if !ok {
+		return nil, shimError(shim.CodeInvalid, "user namespace %s is that of no sandbox and no process", path)
+	}
+	uids, uidErr := readMaps(process + "/uid_map")
+	gids, gidErr := readMaps(process + "/gid_map")
+	if err := errors.Join(uidErr, gidErr); err != nil {
+		return nil, shimError(shim.CodeInvalid, "user namespace: %v", err)
+	}
+	return &idMaps{uids, gids}, nil
+}
+
+func readMaps(path string) ([]shim.IDMap, error) {
+	list, err := user.ParseIDMapFile(path)
+	maps := make([]shim.IDMap, len(list))
+	for i, m := range list {
+		maps[i] = shim.IDMap{Container: uint32(m.ID), Host: uint32(m.ParentID), Size: uint32(m.Count)}
+	}
+	return maps, err
+}
+
+// root is the host's id of the namespace's root.
+func root(maps []shim.IDMap) (int, bool) {
+	for _, m := range maps {
+		if m.Container == 0 && m.Size > 0 {
+			return int(m.Host), true
+		}
+	}
+	return 0, false
+}
+
+// give makes the namespace's root the owner of the pipes among a process's standard streams, so that programs can open
+// them anew (/dev/stdout). Whatever else is there belongs to somebody.
+func (m *idMaps) give(files [3]*os.File) error {
+	if m == nil {
+		return nil
+	}
+	uid, ok := root(m.uids)
+	gid, gidOK := root(m.gids)
+	if !ok || !gidOK {
+		return nil
+	}
+	for _, f := range files {
+		if f == nil {
 			continue
 		}
-		s.mu.Lock()
-		all := s.list()
-		s.mu.Unlock()
-		for _, c := range all {
-			c.mu.Lock()
-			maps, path := c.maps, fdPath(c.user)
-			c.mu.Unlock()
-			if path == n.Path {
-				return &maps
-			}
+		var at unix.Statfs_t
+		if err := unix.Fstatfs(int(f.Fd()), &at); err != nil || at.Type != unix.PIPEFS_MAGIC {
+			continue
+		}
+		if err := unix.Fchown(int(f.Fd()), uid, gid); err != nil {
+			return os.NewSyscallError("fchown", err)
 		}
 	}
 	return nil
@@ -40,9 +100,9 @@ func (m *idMaps) apply(config *configs.Config) {
 		return
 	}
 	config.UIDMappings, config.GIDMappings = configMaps(m.uids), configMaps(m.gids)
-	uid, uidErr := config.HostRootUID()
-	gid, gidErr := config.HostRootGID()
-	if uidErr != nil || gidErr != nil {
+	uid, ok := root(m.uids)
+	gid, gidOK := root(m.gids)
+	if !ok || !gidOK {
 		return // libcontainer says so itself
 	}
 	for _, d := range config.Devices {
