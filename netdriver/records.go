@@ -19,6 +19,9 @@ const recordSuffix = ".json"
 // recordPath relies on goodName: no network name leads out of the folder.
 func recordPath(root, name string) string { return filepath.Join(root, name+recordSuffix) }
 
+// newRecord begins the names of records that are not in place yet.
+const newRecord = ".new-"
+
 // loadRecords reads all records; a folder that is not there has none.
 func loadRecords(root string) ([]Network, error) {
 	entries, err := os.ReadDir(root)
@@ -30,10 +33,16 @@ func loadRecords(root string) ([]Network, error) {
 	}
 	var out []Network
 	for _, e := range entries {
+		path := filepath.Join(root, e.Name())
+		if strings.HasPrefix(e.Name(), newRecord) { // a crash left it before it was in place
+			if err := os.Remove(path); err != nil {
+				return nil, fmt.Errorf("network record: %w", err)
+			}
+			continue
+		}
 		if !strings.HasSuffix(e.Name(), recordSuffix) || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		path := filepath.Join(root, e.Name())
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("network record: %w", err)
@@ -58,7 +67,7 @@ func saveRecord(root string, n Network, durable bool) error {
 		return fmt.Errorf("network record: %w", err)
 	}
 	path := recordPath(root, n.Name)
-	tmp, err := os.CreateTemp(root, ".new-*")
+	tmp, err := os.CreateTemp(root, newRecord+"*")
 	if err != nil {
 		return fmt.Errorf("network record: %w", err)
 	}

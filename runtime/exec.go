@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -34,7 +35,7 @@ const outputLimit = 4096
 // Probe runs a command in a container and returns its exit code and the first bytes of what it printed. When ctx ends the
 // command is killed and ctx's error returned.
 func (e *Engine) Probe(ctx context.Context, id string, args []string) (code int, output string, err error) {
-	r, w, err := os.Pipe()
+	r, w, err := Pipe(false)
 	if err != nil {
 		return 0, "", err
 	}
@@ -44,28 +45,22 @@ func (e *Engine) Probe(ctx context.Context, id string, args []string) (code int,
 	if err != nil {
 		return 0, "", err
 	}
+	read := make(chan string, 1)
+	go func() {
+		first, _ := io.ReadAll(io.LimitReader(r, outputLimit))
+		_, _ = io.Copy(io.Discard, r) // a command that prints more must not block; the deadline ends it
+		read <- string(first)
+	}()
 	code, err = x.Wait(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			kill, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			_ = x.Signal(kill, syscall.SIGKILL) // it may have ended just now
-			_, _ = x.Wait(kill)
-		}
-		return 0, "", err
+	if err != nil && ctx.Err() != nil {
+		kill, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = x.Signal(kill, syscall.SIGKILL) // it may have ended just now
+		_, _ = x.Wait(kill)
 	}
 	// Children of the command may hold the pipe open: take what is there, don't wait for its end.
 	_ = r.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	buf := make([]byte, outputLimit)
-	n := 0
-	for n < len(buf) {
-		m, err := r.Read(buf[n:])
-		n += m
-		if err != nil {
-			break
-		}
-	}
-	return code, string(buf[:n]), nil
+	return code, <-read, err
 }
 
 // AttachStdin connects to the standard input (or the terminal) of a container's first process.

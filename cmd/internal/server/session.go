@@ -9,12 +9,13 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stack-run/stack/cmd/internal/api"
 )
 
-// afterExit is how long output is still read once the command has ended: a process it left behind may hold the
+// afterExit is how long more output is waited for once the command has ended: a process it left behind may hold the
 // pipes open for ever.
 const afterExit = time.Second
 
@@ -63,7 +64,8 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request, open func(conte
 type carrier struct {
 	conn    net.Conn
 	session Session
-	mu      sync.Mutex // one frame at a time
+	mu      sync.Mutex   // one frame at a time
+	sent    atomic.Int64 // bytes of output
 }
 
 func (c *carrier) run(ctx context.Context, cancel context.CancelFunc, in *bufio.Reader) error {
@@ -86,12 +88,25 @@ func (c *carrier) run(ctx context.Context, cancel context.CancelFunc, in *bufio.
 		outputs.Wait()
 		close(drained)
 	}()
-	select {
-	case <-drained:
-	case <-time.After(afterExit):
-	}
+	c.awaitOutput(drained)
 	c.exit(api.SessionExit{Code: code})
 	return nil
+}
+
+// awaitOutput returns when all output was sent, or none has come for afterExit.
+func (c *carrier) awaitOutput(drained <-chan struct{}) {
+	for sent := c.sent.Load(); ; {
+		select {
+		case <-drained:
+			return
+		case <-time.After(afterExit):
+		}
+		now := c.sent.Load()
+		if now == sent {
+			return
+		}
+		sent = now
+	}
 }
 
 // forward sends what a stream gives until it ends.
@@ -102,6 +117,7 @@ func (c *carrier) forward(t api.FrameType, from io.Reader) {
 		if n > 0 && c.send(t, buf[:n]) != nil {
 			return
 		}
+		c.sent.Add(int64(n))
 		if err != nil {
 			return
 		}
