@@ -132,6 +132,12 @@ func (x *execution) perform(ctx context.Context, a planner.Action) error {
 		defer func() { <-x.slots }()
 	}
 	x.emit(Event{Kind: "start", Action: a})
+	if !canEndEarly(a.Kind) {
+		// Begun is finished: cancelled in the middle, nobody would know what is there. The limit is for a shim or kernel that hangs.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), longestAction)
+		defer cancel()
+	}
 	err := x.act(ctx, a)
 	if err != nil && a.Optional {
 		x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: err.Error()})
@@ -149,6 +155,14 @@ func (x *execution) perform(ctx context.Context, a planner.Action) error {
 	}
 	x.emit(Event{Kind: "done", Action: a})
 	return nil
+}
+
+// longestAction bounds an action that can't be cancelled.
+const longestAction = 5 * time.Minute
+
+// canEndEarly tells whether an action may be given up at any moment: it leaves nothing half-made.
+func canEndEarly(k planner.Kind) bool {
+	return k == planner.PullImage || k == planner.Wait || k == planner.StopContainer
 }
 
 func (x *execution) emit(e Event) {
