@@ -2,8 +2,7 @@ package runtime
 
 import (
 	"context"
-	"maps"
-	"slices"
+	"fmt"
 	"sync"
 	"time"
 
@@ -11,14 +10,18 @@ import (
 )
 
 // Container is a record with what is known of its process. Its methods are safe for concurrent use; View gives a copy.
+// The record's maps and slices are replaced, never changed in place: copies share them.
 type Container struct {
-	dir string
+	dir                  string
+	stack, service, name string // as in the record; they never change
 
 	mu     sync.Mutex
 	record Record
 	state  shim.State
 	userns string // path of the user namespace of its sandbox
 	gone   bool   // removed; kept only by those who still hold the pointer
+	// released says that the shim holds nothing of it any more, as far as this process knows.
+	released bool
 	// changed is closed, and made anew, at each change of state.
 	changed chan struct{}
 
@@ -40,10 +43,7 @@ func (v View) Running() bool { return v.State.Status == shim.Running || v.State.
 func (c *Container) View() View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := c.record
-	r.Endpoints = slices.Clone(r.Endpoints)
-	r.Labels = maps.Clone(r.Labels)
-	return View{Record: r, State: c.state, Dir: c.dir}
+	return View{Record: c.record, State: c.state, Dir: c.dir}
 }
 
 // update changes the record and writes it.
@@ -76,14 +76,28 @@ func (c *Container) setState(s shim.State) bool {
 	return true
 }
 
-// wait returns when the container's state satisfies done, or with the context's error.
+// bury marks the container as removed and wakes those who wait for a change that won't come any more.
+func (c *Container) bury() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.gone {
+		c.gone = true
+		close(c.changed)
+	}
+}
+
+// wait returns when the container's state satisfies done, with ErrNotFound when it was removed before that, or with the
+// context's error.
 func (c *Container) wait(ctx context.Context, done func(shim.State) bool) error {
 	for {
 		c.mu.Lock()
-		ok, changed := done(c.state), c.changed
+		ok, gone, changed := done(c.state), c.gone, c.changed
 		c.mu.Unlock()
 		if ok {
 			return nil
+		}
+		if gone {
+			return fmt.Errorf("container %s was removed: %w", c.name, ErrNotFound)
 		}
 		select {
 		case <-changed:

@@ -12,7 +12,8 @@ import (
 
 // Create makes a container from a record: its folder and root filesystem, nothing running. prepare, called when the
 // record is on disk, makes what else the container owns (addresses, volumes) and completes the record with it. When
-// anything fails all of it is removed again; after a crash in the middle the record is found in phase Making.
+// prepare or a step after it fails, or after a crash in the middle, the record stays in phase Making: Remove takes back
+// what was made.
 func (e *Engine) Create(ctx context.Context, r Record, prepare func(*Record) error) (View, error) {
 	r.Phase = Making
 	dir := e.containerDir(r.Stack, r.ID)
@@ -57,7 +58,7 @@ func (e *Engine) Remove(ctx context.Context, id string, cleanup func(View) error
 	if err := c.update(func(r *Record) { r.Phase = Removing }); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := e.release(ctx, v); err != nil {
+	if err := e.release(ctx, c, v); err != nil {
 		return fmt.Errorf("remove container %s: %w", v.Name, err)
 	}
 	if err := cleanup(v); err != nil {
@@ -69,9 +70,7 @@ func (e *Engine) Remove(ctx context.Context, id string, cleanup func(View) error
 	if err := os.RemoveAll(e.secretsDir(&v.Record)); err != nil {
 		return fmt.Errorf("remove container %s: %w", v.Name, err)
 	}
-	c.mu.Lock()
-	c.gone = true
-	c.mu.Unlock()
+	c.bury()
 	if err := removeContainerDir(v.Dir); err != nil {
 		return fmt.Errorf("remove container %s: %w", v.Name, err)
 	}
@@ -103,7 +102,13 @@ func removeContainerDir(dir string) error {
 
 // release lets the shim forget a container: its cgroup, network namespace and held ports go. Where a shim died, a new
 // one is started: it ends what is left of the dead one's containers.
-func (e *Engine) release(ctx context.Context, v View) error {
+func (e *Engine) release(ctx context.Context, c *Container, v View) error {
+	c.mu.Lock()
+	released := c.released
+	c.mu.Unlock()
+	if released {
+		return nil
+	}
 	s, err := e.shim(ctx, v.Stack, e.hadShim(v.Stack))
 	if err != nil || s == nil {
 		return err
@@ -111,6 +116,10 @@ func (e *Engine) release(ctx context.Context, v View) error {
 	if err := s.client.Release(ctx, v.ID); err != nil && !errors.Is(err, shim.ErrNotFound) {
 		return err
 	}
+	c.mu.Lock()
+	c.released = true
+	c.state.Netns, c.userns = "", ""
+	c.mu.Unlock()
 	return nil
 }
 

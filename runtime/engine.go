@@ -6,6 +6,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,10 +63,17 @@ type Engine struct {
 	host   bundle.Host
 	events chan Event
 
+	// ctx ends with Close: connections that are being made and events that nobody reads end with it.
+	ctx    context.Context
+	cancel context.CancelFunc
+
 	mu         sync.Mutex
 	containers map[string]*Container
 	shims      map[string]*stackShim
-	closed     bool
+	images     map[string]image.Image // by id, which says all about their configuration; a cache
+
+	mapping sync.Mutex
+	mapped  bool // containers with ids of their own are known to work here
 }
 
 // Event is a change of a container that the engine saw: its process started or ended, or its shim was lost.
@@ -96,7 +104,9 @@ func Open(opts Options) (*Engine, error) {
 		events:     make(chan Event, 256),
 		containers: map[string]*Container{},
 		shims:      map[string]*stackShim{},
+		images:     map[string]image.Image{},
 	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
 	records, err := readRecords(opts.Root)
 	if err != nil {
 		return nil, err
@@ -110,7 +120,7 @@ func Open(opts Options) (*Engine, error) {
 // Close drops the connections to the shims; containers go on.
 func (e *Engine) Close() {
 	e.mu.Lock()
-	e.closed = true
+	e.cancel()
 	shims := e.shims
 	e.shims = map[string]*stackShim{}
 	e.mu.Unlock()
@@ -126,7 +136,10 @@ func (e *Engine) Events() <-chan Event { return e.events }
 func (e *Engine) CgroupV2() bool { return e.host.CgroupV2 }
 
 func (e *Engine) add(r Record) *Container {
-	c := &Container{dir: e.containerDir(r.Stack, r.ID), record: r, changed: make(chan struct{})}
+	c := &Container{
+		dir: e.containerDir(r.Stack, r.ID), stack: r.Stack, service: r.Service, name: r.Name,
+		record: r, changed: make(chan struct{}),
+	}
 	c.state = shim.State{ID: r.ID}
 	if s, err := shim.ReadState(c.dir); err == nil {
 		c.state = s
@@ -157,20 +170,25 @@ func (e *Engine) Get(id string) (View, error) {
 }
 
 // List returns the containers of a stack, or of all stacks with an empty name, ordered by name.
-func (e *Engine) List(stack string) []View {
+func (e *Engine) List(stack string) []View { return e.Service(stack, "") }
+
+// Service returns the containers of one service of a stack, or with an empty name of all of them, ordered by name.
+func (e *Engine) Service(stack, service string) []View {
 	e.mu.Lock()
-	all := make([]*Container, 0, len(e.containers))
+	var some []*Container
 	for _, c := range e.containers {
-		all = append(all, c)
-	}
-	e.mu.Unlock()
-	var views []View
-	for _, c := range all {
-		if v := c.View(); stack == "" || v.Stack == stack {
-			views = append(views, v)
+		if (stack == "" || c.stack == stack) && (service == "" || c.service == service) {
+			some = append(some, c)
 		}
 	}
-	slices.SortFunc(views, func(a, b View) int { return strings.Compare(a.Name, b.Name) })
+	e.mu.Unlock()
+	slices.SortFunc(some, func(a, b *Container) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.stack, b.stack))
+	})
+	views := make([]View, len(some))
+	for i, c := range some {
+		views[i] = c.View()
+	}
 	return views
 }
 
@@ -215,11 +233,33 @@ func (e *Engine) program(name string) (Program, error) {
 	return p, nil
 }
 
+// cachedImages bounds the cache of images; a host with more in use looks some of them up again.
+const cachedImages = 256
+
+// Image returns the image that a container was made from. What its id stands for never changes, so it is looked up once;
+// names and sizes may be those of that time.
+func (e *Engine) Image(ctx context.Context, id string) (image.Image, error) {
+	e.mu.Lock()
+	img, ok := e.images[id]
+	e.mu.Unlock()
+	if ok {
+		return img, nil
+	}
+	img, err := e.opts.Images.Get(ctx, id, "")
+	if err != nil {
+		return image.Image{}, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.images) >= cachedImages {
+		clear(e.images)
+	}
+	e.images[id] = img
+	return img, nil
+}
+
 // imageConfig returns the configuration of the image a container was made from.
 func (e *Engine) imageConfig(ctx context.Context, r *Record) (ocispec.ImageConfig, error) {
-	img, err := e.opts.Images.Get(ctx, r.ImageID, "")
-	if err != nil {
-		return ocispec.ImageConfig{}, err
-	}
-	return img.Config.ImageConfig, nil
+	img, err := e.Image(ctx, r.ImageID)
+	return img.Config.ImageConfig, err
 }

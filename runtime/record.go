@@ -60,8 +60,11 @@ type Record struct {
 	Created    time.Time         `json:"created"`
 	Phase      Phase             `json:"phase"`
 	Intent     Intent            `json:"intent,omitempty"`
-	Restarts   int               `json:"restarts,omitempty"`
-	Health     string            `json:"health,omitempty"` // as of its last change
+	Restarts   int               `json:"restarts,omitempty"` // by the restart policy, since it was last started by an operation
+	Attempts   int               `json:"attempts,omitempty"` // those since the last run that lasted: what max_attempts bounds
+	Health     string            `json:"health,omitempty"`   // as of its last change
+	// DropVolumes says, in phase Removing, that the anonymous volumes go too.
+	DropVolumes bool `json:"drop_volumes,omitempty"`
 
 	NetMode   string               `json:"net_mode"`
 	NetOf     string               `json:"net_of,omitempty"` // container id

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,11 +31,11 @@ func (s *stackShim) close() {
 }
 
 // shim returns the connection to a stack's shim. When none lives one is started, or with spawn false nil is returned.
-// Concurrent callers share one attempt.
+// Concurrent callers share one attempt, which goes on when one of them gives up.
 func (e *Engine) shim(ctx context.Context, stack string, spawn bool) (*stackShim, error) {
 	for {
 		e.mu.Lock()
-		if e.closed {
+		if e.ctx.Err() != nil {
 			e.mu.Unlock()
 			return nil, errors.New("the daemon is shutting down")
 		}
@@ -42,11 +43,9 @@ func (e *Engine) shim(ctx context.Context, stack string, spawn bool) (*stackShim
 		if !ok {
 			s = &stackShim{ready: make(chan struct{})}
 			e.shims[stack] = s
+			go e.connect(stack, s, spawn)
 		}
 		e.mu.Unlock()
-		if !ok {
-			e.connect(ctx, stack, s, spawn)
-		}
 		select {
 		case <-s.ready:
 		case <-ctx.Done():
@@ -67,16 +66,24 @@ func (e *Engine) shim(ctx context.Context, stack string, spawn bool) (*stackShim
 
 var errNoShim = errors.New("no shim is running")
 
-func (e *Engine) connect(ctx context.Context, stack string, s *stackShim, spawn bool) {
+// connectPatience is how long a shim may take to answer. One that starts ends first what a dead one left running.
+const connectPatience = time.Minute
+
+func (e *Engine) connect(stack string, s *stackShim, spawn bool) {
 	defer close(s.ready)
-	if s.err = e.open(ctx, stack, s, spawn); s.err != nil {
-		if s.client != nil {
-			s.client.Close()
-		}
-		e.mu.Lock()
-		delete(e.shims, stack)
-		e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(e.ctx, connectPatience)
+	defer cancel()
+	if s.err = e.open(ctx, stack, s, spawn); s.err == nil {
+		return
 	}
+	if s.client != nil {
+		s.client.Close()
+	}
+	e.mu.Lock()
+	if e.shims[stack] == s {
+		delete(e.shims, stack)
+	}
+	e.mu.Unlock()
 }
 
 // open dials or starts the shim and takes over what it knows.
@@ -84,8 +91,8 @@ func (e *Engine) open(ctx context.Context, stack string, s *stackShim, spawn boo
 	if s.client, err = e.dial(ctx, stack, spawn); err != nil {
 		return err
 	}
-	// The watch lives as long as the connection, not as the request that made it.
-	events, err := s.client.Watch(context.WithoutCancel(ctx))
+	// The watch lives as long as the connection.
+	events, err := s.client.Watch(e.ctx)
 	if err != nil {
 		return err
 	}
@@ -98,7 +105,7 @@ func (e *Engine) open(ctx context.Context, stack string, s *stackShim, spawn boo
 		known[state.ID] = true
 		e.take("state", state)
 	}
-	e.lost(stack, known)
+	e.lost(e.ranIn(stack, known), HostRestarted) // a new shim that found no trace of them
 	go e.follow(stack, s, events)
 	return nil
 }
@@ -129,7 +136,14 @@ func (e *Engine) take(kind string, state shim.State) {
 		return // removed meanwhile
 	}
 	if c.setState(state) {
-		e.events <- Event{Kind: kind, Container: c.View()}
+		e.tell(Event{Kind: kind, Container: c.View()})
+	}
+}
+
+func (e *Engine) tell(ev Event) {
+	select {
+	case e.events <- ev:
+	case <-e.ctx.Done():
 	}
 }
 
@@ -138,36 +152,38 @@ func (e *Engine) follow(stack string, s *stackShim, events <-chan shim.Event) {
 	for ev := range events {
 		e.take(ev.Kind, ev.State)
 	}
+	if e.ctx.Err() != nil {
+		return
+	}
+	// Whoever finds the connection gone makes a new one: what it starts is not lost.
+	ran := e.ranIn(stack, nil)
 	e.mu.Lock()
-	closed := e.closed
 	if e.shims[stack] == s {
 		delete(e.shims, stack)
 	}
 	e.mu.Unlock()
-	if !closed {
-		e.lost(stack, nil)
-	}
+	s.close()
+	e.lost(ran, ShimLost)
+}
+
+// ranIn are the containers of a stack that run as far as is known, but for some.
+func (e *Engine) ranIn(stack string, but map[string]bool) []View {
+	return slices.DeleteFunc(e.List(stack), func(v View) bool { return !v.Running() || but[v.ID] })
 }
 
 // lost reports containers that ran and that no shim knows any more: their processes are as good as dead, the next shim
 // ends them. After a reboot there is nothing left of the shim's folder either.
-func (e *Engine) lost(stack string, known map[string]bool) {
-	for _, v := range e.List(stack) {
-		if !v.Running() || known[v.ID] {
-			continue
-		}
+func (e *Engine) lost(ran []View, why string) {
+	for _, v := range ran {
 		c, err := e.get(v.ID)
 		if err != nil {
 			continue
 		}
 		state := v.State
-		state.Status, state.Error, state.ExitCode, state.Netns, state.PID = shim.Exited, ShimLost, 137, "", 0
-		if known != nil { // a new shim that found no trace of it
-			state.Error = HostRestarted
-		}
+		state.Status, state.Error, state.ExitCode, state.Netns, state.PID = shim.Exited, why, 137, "", 0
 		state.Finished = time.Now()
 		if c.setState(state) {
-			e.events <- Event{Kind: "lost", Container: c.View()}
+			e.tell(Event{Kind: "lost", Container: c.View()})
 		}
 	}
 }

@@ -30,7 +30,7 @@ func (e *Engine) Stop(ctx context.Context, id string, grace *time.Duration) erro
 	if !v.Running() {
 		return nil
 	}
-	s, err := e.shim(ctx, v.Stack, false)
+	s, err := e.shim(ctx, v.Stack, e.hadShim(v.Stack))
 	if err != nil || s == nil {
 		return err
 	}
@@ -131,7 +131,8 @@ func (e *Engine) Unpause(ctx context.Context, id string) error {
 }
 
 // Waiter returns a function that waits for the end of a container and returns its exit code. It holds on to the container: the
-// code is found even when the container is removed as soon as it ends.
+// code is found even when the container is removed as soon as it ends. Its error is ErrNotFound for one that was removed
+// without ever having run.
 func (e *Engine) Waiter(id string) (func(context.Context) (int, error), error) {
 	c, err := e.get(id)
 	if err != nil {
@@ -158,12 +159,9 @@ func (e *Engine) Release(ctx context.Context, id string) error {
 	if v.Running() {
 		return nil
 	}
-	if err := e.release(ctx, v); err != nil {
+	if err := e.release(ctx, c, v); err != nil {
 		return fmt.Errorf("container %s: release: %w", v.Name, err)
 	}
-	c.mu.Lock()
-	c.state.Netns, c.userns = "", ""
-	c.mu.Unlock()
 	return nil
 }
 
