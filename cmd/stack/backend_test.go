@@ -85,7 +85,9 @@ func (r *recorder) noted() string {
 	return strings.Join(r.calls, "\n")
 }
 
-func (r *recorder) Info(context.Context) api.DaemonInfo { return api.DaemonInfo{Version: version, PID: 1 << 30} }
+func (r *recorder) Info(context.Context) api.DaemonInfo {
+	return api.DaemonInfo{Version: version, PID: 1 << 30}
+}
 func (r *recorder) Shutdown(context.Context) error {
 	r.note("shutdown", nil)
 	return nil
