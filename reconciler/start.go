@@ -362,7 +362,8 @@ func (r *Reconciler) gateways(endpoints []netdriver.Endpoint) []netip.Addr {
 }
 
 func (r *Reconciler) dnsConfig(v runtime.View, endpoints []netdriver.Endpoint) *dns.Config {
-	cfg := &dns.Config{Servers: runtime.Upstreams(v), Closed: true}
+	// Without servers of its own the container asks the host's, from the host: they may be on its loopback.
+	cfg := &dns.Config{Servers: v.Spec.DNS, Closed: true}
 	for _, ep := range endpoints {
 		cfg.Networks = append(cfg.Networks, ep.Network)
 		if n, err := r.networks.Get(ep.Network); err == nil && !n.Internal {
