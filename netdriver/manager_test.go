@@ -13,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
 	"github.com/stack-run/stack/netdriver"
@@ -205,142 +204,6 @@ func TestReleasedAddressIsReusedLate(t *testing.T) {
 	}
 }
 
-func TestWhoHasThePort(t *testing.T) {
-	d := newDaemon(t)
-	d.network(v4("n"))
-	l := must(net.Listen("tcp", "127.0.0.1:7001"))
-	defer l.Close()
-	l6 := must(net.Listen("tcp6", "[::]:7002"))
-	defer l6.Close()
-	u := must(net.ListenPacket("udp", "0.0.0.0:7003"))
-	defer u.Close()
-	d.run("first", []string{"n"}, netdriver.Port{HostPort: 7004, Target: 80, Protocol: "tcp"})
-	cases := []struct {
-		situation string
-		port      netdriver.Port
-		container string
-		free      bool
-	}{
-		{situation: "a program has it on one address", port: netdriver.Port{HostPort: 7001, Protocol: "tcp"}},
-		{situation: "a program has it on IPv6", port: netdriver.Port{HostPort: 7002, Protocol: "tcp"}},
-		{situation: "a program has it for UDP", port: netdriver.Port{HostPort: 7003, Protocol: "udp"}},
-		{situation: "same number, other protocol", port: netdriver.Port{HostPort: 7003, Protocol: "tcp"}, free: true},
-		{situation: "same number, other address", port: netdriver.Port{HostPort: 7001, Protocol: "tcp", HostIP: netip.MustParseAddr("127.0.0.2")}, free: true},
-		{situation: "a container has it", port: netdriver.Port{HostPort: 7004, Protocol: "tcp"}, container: "first"},
-		{situation: "a container has it on every address", port: netdriver.Port{HostPort: 7004, Protocol: "tcp", HostIP: netip.MustParseAddr("127.0.0.1")}, container: "first"},
-		{situation: "first free of a range", port: netdriver.Port{HostPort: 7001, HostPortEnd: 7005, Protocol: "tcp"}, free: true},
-		{situation: "range without a free one", port: netdriver.Port{HostPort: 7001, HostPortEnd: 7002, Protocol: "tcp"}},
-		{situation: "any", port: netdriver.Port{Protocol: "udp"}, free: true},
-	}
-	for _, c := range cases {
-		t.Run(c.situation, func(t *testing.T) {
-			got, held, err := d.Reserve(ctx, "second", "second", []netdriver.Port{c.port})
-			defer held.Close()
-			defer d.Release("second")
-			if c.free {
-				if err != nil || got[0].HostPort == 0 || got[0].HostPortEnd != 0 || len(held.Files) == 0 {
-					t.Errorf("%+v with %d files, %v", got, len(held.Files), err)
-				}
-				return
-			}
-			var inUse *netdriver.PortInUseError
-			if !errors.Is(err, netdriver.ErrPortInUse) || !errors.As(err, &inUse) {
-				t.Fatalf("%v is no PortInUseError", err)
-			}
-			if inUse.Container != c.container || c.container == "" && inUse.PID != os.Getpid() {
-				t.Errorf("%v (%+v)", err, inUse)
-			}
-		})
-	}
-}
-
-func TestReservedPortIsHeldWhileFilesAreOpen(t *testing.T) {
-	d := newDaemon(t)
-	ports := []netdriver.Port{{HostPort: 7010, Protocol: "tcp"}, {HostPort: 7010, Protocol: "udp"}}
-	_, held, err := d.Reserve(ctx, "c", "c", ports)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if l, err := net.Listen("tcp", ":7010"); err == nil {
-		l.Close()
-		t.Error("another program gets the TCP port")
-	}
-	if p, err := net.ListenPacket("udp", ":7010"); err == nil {
-		p.Close()
-		t.Error("another program gets the UDP port")
-	}
-	if err := held.Close(); err != nil {
-		t.Fatal(err)
-	}
-	d.Release("c")
-	l, err := net.Listen("tcp", ":7010")
-	if err != nil {
-		t.Fatalf("after closing: %v", err)
-	}
-	l.Close()
-}
-
-func TestPortWithOnlyClosedConnectionsIsFree(t *testing.T) {
-	d := newDaemon(t)
-	l := must(net.Listen("tcp", "127.0.0.1:7011"))
-	accepted := make(chan net.Conn, 1)
-	go func() { accepted <- must(l.Accept()) }()
-	c := must(net.Dial("tcp", "127.0.0.1:7011"))
-	server := <-accepted
-	server.Close() // first to close: TIME_WAIT stays on the server's port
-	buf := make([]byte, 1)
-	c.Read(buf)
-	c.Close()
-	l.Close()
-	_, held, err := d.Reserve(ctx, "c", "c", []netdriver.Port{{HostPort: 7011, Protocol: "tcp"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	held.Close()
-	d.Release("c")
-}
-
-func TestUDPFlowsFollowTheRules(t *testing.T) {
-	d := newDaemon(t)
-	other := outside(t)
-	d.network(v4("n"))
-	var conn net.Conn
-	other.Do(t, func() (err error) {
-		conn, err = net.Dial("udp", "203.0.113.1:7020")
-		return err
-	})
-	defer conn.Close()
-	ask := func() string {
-		buf := make([]byte, 100)
-		for range 2 { // the first may only fetch an earlier "port unreachable"
-			conn.Write([]byte("hello"))
-			conn.SetReadDeadline(deadline())
-			if n, err := conn.Read(buf); err == nil {
-				return string(buf[:n])
-			}
-		}
-		return ""
-	}
-	if got := ask(); got != "" {
-		t.Fatalf("before anything is published: %q", got)
-	}
-	first := d.run("first", []string{"n"}, netdriver.Port{HostPort: 7020, Target: 80, Protocol: "udp"})
-	serve(t, first.Namespace, "first", 80)
-	if got := ask(); !strings.HasPrefix(got, "first") {
-		t.Errorf("a client that was there before: %q", got)
-	}
-	if err := d.Unpublish(ctx, []string{first.id}); err != nil {
-		t.Fatal(err)
-	}
-	first.reserved.Close()
-	d.Release(first.id)
-	second := d.run("second", []string{"n"}, netdriver.Port{HostPort: 7020, Target: 80, Protocol: "udp"})
-	serve(t, second.Namespace, "second", 80)
-	if got := ask(); !strings.HasPrefix(got, "second") {
-		t.Errorf("after the container was replaced: %q", got)
-	}
-}
-
 func TestContainersOfANetworkWithoutICC(t *testing.T) {
 	d := newDaemon(t)
 	n := bridged("n")
@@ -354,120 +217,6 @@ func TestContainersOfANetworkWithoutICC(t *testing.T) {
 	if got, err := call(t, nil, "tcp", "127.0.0.1:7030"); !strings.HasPrefix(got, "b") {
 		t.Errorf("host: %q, %v", got, err)
 	}
-}
-
-func TestDriftIsSeenAndRepaired(t *testing.T) {
-	d := newDaemon(t)
-	n := d.network(bridged("n"))
-	c := d.run("web", []string{"n"}, netdriver.Port{HostPort: 7040, Target: 80, Protocol: "tcp"})
-	serve(t, c.Namespace, "web", 80)
-	breakings := map[string]func() error{
-		"the firewall was flushed": func() error {
-			conn := must(nftables.New())
-			conn.FlushRuleset()
-			return conn.Flush()
-		},
-		"forwarding was switched off": func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644) },
-		"the bridge is down":          func() error { return netlink.LinkSetDown(must(netlink.LinkByName(n.Link))) },
-		"the bridge lost its address": func() error {
-			br := must(netlink.LinkByName(n.Link))
-			return netlink.AddrDel(br, &must(netlink.AddrList(br, netlink.FAMILY_V4))[0])
-		},
-	}
-	for situation, do := range breakings {
-		t.Run(situation, func(t *testing.T) {
-			if err := do(); err != nil {
-				t.Fatal(err)
-			}
-			if drift := must(d.Observe(ctx, "n")); len(drift) == 0 {
-				t.Error("not noticed")
-			}
-			d.network(bridged("n"))
-			if drift := must(d.Observe(ctx, "n")); len(drift) > 0 {
-				t.Errorf("after the repair: %q", drift)
-			}
-			if got, err := call(t, nil, "tcp", "127.0.0.1:7040"); !strings.HasPrefix(got, "web") {
-				t.Errorf("published port after the repair: %q, %v", got, err)
-			}
-		})
-	}
-}
-
-func TestDaemonKilledAndStartedAgain(t *testing.T) {
-	d := newDaemon(t)
-	kept := d.network(bridged("kept"))
-	other := outside(t)
-	stays := d.run("stays", []string{"kept"}, netdriver.Port{HostPort: 7050, Target: 80, Protocol: "tcp"})
-	dies := d.run("dies", []string{"kept"}, netdriver.Port{HostPort: 7051, Target: 80, Protocol: "tcp"})
-	serve(t, stays.Namespace, "stays", 80)
-	half := d.network(v4("half")) // made, but the daemon died before its record was kept
-	if err := os.Remove(filepath.Join(d.opts.Root, "half.json")); err != nil {
-		t.Fatal(err)
-	}
-	d.open()
-	if err := d.Restore(stays.sandbox.Endpoints); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Sweep(ctx, map[string]bool{stays.id: true}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := netlink.LinkByName(half.Link); err == nil {
-		t.Errorf("bridge %s without a record is left", half.Link)
-	}
-	for _, l := range must(netlink.LinkList()) {
-		if l.Type() == "veth" && l.Attrs().Name != "uplink" && l.Attrs().MasterIndex != must(netlink.LinkByName(kept.Link)).Attrs().Index {
-			t.Errorf("link %s is left", l.Attrs().Name)
-		}
-	}
-	if has := must(filepath.Glob(filepath.Join(d.opts.RunDir, "dns", "*", "*"))); len(has) != 1 || !strings.Contains(has[0], stays.id) {
-		t.Errorf("dns records: %v", has)
-	}
-	if got, err := call(t, other, "tcp", "203.0.113.1:7050"); !strings.HasPrefix(got, "stays") {
-		t.Errorf("the container that stays: %q, %v", got, err)
-	}
-	dies.Do(t, func() error {
-		if _, err := netlink.LinkByName("eth0"); err == nil {
-			return errors.New("the container that is gone still has its interface")
-		}
-		return nil
-	})
-	if _, err := d.tryRun("new", []string{"kept"}, netdriver.Port{HostPort: 7050, Target: 80, Protocol: "tcp"}); !errors.Is(err, netdriver.ErrPortInUse) || !strings.Contains(err.Error(), "stays") {
-		t.Errorf("the port of the container that stays: %v", err)
-	}
-	if e := must(d.Allocate(ctx, []netdriver.Endpoint{{Network: "kept", ContainerID: "z"}}))[0]; e.IPv4 == stays.sandbox.Endpoints[0].IPv4 {
-		t.Errorf("the address of the container that stays is given out again")
-	}
-}
-
-func TestTheLastDaemonPutsForwardingBack(t *testing.T) {
-	forwarding := func() string { return strings.TrimSpace(string(must(os.ReadFile("/proc/sys/net/ipv4/ip_forward")))) }
-	a, b := newDaemon(t), newDaemon(t)
-	a.network(v4("n"))
-	b.network(v4("n"))
-	if err := a.Remove(ctx, "n"); err != nil {
-		t.Fatal(err)
-	}
-	if forwarding() != "1" {
-		t.Error("off although another daemon needs it")
-	}
-	if err := b.Remove(ctx, "n"); err != nil {
-		t.Fatal(err)
-	}
-	if forwarding() != "0" {
-		t.Error("left on by the last daemon")
-	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {})
-	a.network(v4("n"))
-	if err := a.Remove(ctx, "n"); err != nil {
-		t.Fatal(err)
-	}
-	if forwarding() != "1" {
-		t.Error("switched off although it was on before")
-	}
-	os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644)
 }
 
 func TestNamesAreServedWhereContainersAreConnected(t *testing.T) {
@@ -488,21 +237,6 @@ func TestNamesAreServedWhereContainersAreConnected(t *testing.T) {
 	}
 }
 
-func TestInternalNetworkPublishesNothing(t *testing.T) {
-	d := newDaemon(t)
-	n := v4("n")
-	n.Internal = true
-	d.network(n)
-	web := d.run("web", []string{"n"}, netdriver.Port{HostPort: 7060, Target: 80, Protocol: "tcp"})
-	serve(t, web.Namespace, "web", 80)
-	if got, _ := call(t, nil, "tcp", "127.0.0.1:7060"); got != "" {
-		t.Errorf("answers %q", got)
-	}
-	if got, err := call(t, nil, "tcp", net.JoinHostPort(web.addr4().String(), "80")); got == "" {
-		t.Errorf("the host at the container's own address: %v", err)
-	}
-}
-
 func TestRulesAreWhatNftShows(t *testing.T) {
 	d := newDaemon(t)
 	d.network(bridged("n"))
@@ -515,26 +249,6 @@ func TestRulesAreWhatNftShows(t *testing.T) {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("nft does not show %q in\n%s", want, out)
 		}
-	}
-}
-
-func TestDaemonKilledBeforeTheLinkIsOnRecord(t *testing.T) {
-	d := newDaemon(t)
-	n := d.network(v4("n"))
-	path := filepath.Join(d.opts.Root, "n.json")
-	b := must(os.ReadFile(path))
-	if err := os.WriteFile(path, []byte(strings.Replace(string(b), n.Link, "", 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d.open()
-	if err := d.Sweep(ctx, nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := netlink.LinkByName(n.Link); err != nil {
-		t.Errorf("the network's bridge: %v", err)
-	}
-	if got := d.network(v4("n")); got.Link != n.Link || got.ID != n.ID {
-		t.Errorf("%+v, expected %+v", got, n)
 	}
 }
 
