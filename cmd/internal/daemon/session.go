@@ -7,8 +7,6 @@ import (
 	"os"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/stack-run/stack/cmd/internal/api"
 	"github.com/stack-run/stack/cmd/internal/server"
 	"github.com/stack-run/stack/runtime"
@@ -88,11 +86,7 @@ func (b *backend) Exec(ctx context.Context, stack string, req api.ExecRequest) (
 			if fd == 0 && !req.Interactive {
 				continue
 			}
-			err := p.make(fd)
-			if err == nil {
-				err = unix.SetNonblock(int(p.theirs[fd].Fd()), false) // os.Pipe's are not what programs expect as stdio
-			}
-			if err != nil {
+			if err := p.make(fd); err != nil {
 				closeAll(append(p.ours[:], p.theirs[:]...)...)
 				return nil, err
 			}
