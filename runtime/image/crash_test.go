@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -217,5 +218,92 @@ func TestManyLayers(t *testing.T) {
 	}
 	if body, err := s.ReadFile(ctx(t), img.ID, "last"); err != nil || string(body) != "119" {
 		t.Errorf("read %q, %v", body, err)
+	}
+}
+
+func TestFolderOfASnapshotNeverMade(t *testing.T) {
+	for _, snapshotter := range []string{"overlay", "native"} {
+		root := filepath.Join(t.TempDir(), "images")
+		use := func(o *image.Options) { o.Snapshotter = snapshotter }
+		if err := openAt(t, root, use).Close(); err != nil {
+			t.Fatal(err)
+		}
+		// What a kill between the rename and the commit leaves, and the record of the pull that was cut off.
+		for _, dir := range []string{snapshotter + "/snapshots/1/fs/stray", snapshotter + "/snapshots/new-1/fs", "content/ingest/1", "unsynced"} {
+			if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(root, "unsynced/pull-1.json"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := openAt(t, root, use)
+		img, err := loadLayers(t, s, registrytest.Tar(t, registrytest.File("a", "a")), registrytest.Tar(t, registrytest.File("b", "b")))
+		if err != nil {
+			t.Fatalf("%s: %v", snapshotter, err)
+		}
+		found, err := os.ReadDir(mountRootfs(t, s, img.ID, "c"))
+		if err != nil || len(found) != 2 {
+			t.Errorf("%s: %v, %v", snapshotter, found, err)
+		}
+		if err := s.ReleaseRootfs(ctx(t), "c", t.TempDir()); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Remove(ctx(t), img.ID, false); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if left := leftovers(t, root); len(left) != 0 {
+			t.Errorf("%s left behind: %v", snapshotter, left)
+		}
+	}
+}
+
+func TestSpoiltBeginningIsFetchedAnew(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{})
+	layer := bigLayer(t, 3<<20)
+	reg.Push(t, "app:1", registrytest.Image(t, v1.Config{}, layer))
+	proxy := reg.Proxy(t)
+	proxy.OnBlob(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if strings.HasSuffix(r.URL.Path, digestOf(t, layer)) {
+			proxy.StallAfter(w, r, 2<<20)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	root := filepath.Join(t.TempDir(), "images")
+	s := openAt(t, root)
+	c, cancel := context.WithCancel(ctx(t))
+	_, err := s.Pull(c, proxy.Ref("app:1"), image.PullOptions{Progress: func(p image.Progress) {
+		if p.Phase == "downloading" && p.Done >= 1<<20 {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := filepath.Glob(filepath.Join(root, "content/ingest/*/data"))
+	if err != nil || len(data) != 1 {
+		t.Fatal(data, err)
+	}
+	f, err := os.OpenFile(data[0], os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Zeros where the disk had not got the bytes yet.
+	_, err = f.WriteAt(make([]byte, 64<<10), 512<<10)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	proxy.OnBlob(nil)
+	s = openAt(t, root)
+	img := pull(t, s, proxy.Ref("app:1"))
+	if got := contentOf(t, mountRootfs(t, s, img.ID, "c"), "big"); len(got) != 3<<20 {
+		t.Errorf("big has %d bytes", len(got))
 	}
 }

@@ -90,8 +90,16 @@ func (s *Store) syncNow(records ...string) error {
 // earlier boot are dropped, and half-written ones are dropped in either case.
 func (s *Store) recoverUnsynced(ctx context.Context) error {
 	records, err := filepath.Glob(filepath.Join(s.opts.Root, "unsynced", "pull-*.json"))
-	if err != nil || len(records) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(records) > 0 || !s.overlay { // with native, containers' folders are snapshots too
+		if err := s.dropStrays(ctx); err != nil {
+			return err
+		}
+	}
+	if len(records) == 0 {
+		return nil
 	}
 	boot, err := bootID()
 	if err != nil {
@@ -154,7 +162,7 @@ func (s *Store) dropStages(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil {
+	if ignoreNotFound(err) != nil { // not found: no snapshot was ever made
 		return err
 	}
 	for _, key := range stages {

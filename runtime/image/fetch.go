@@ -48,6 +48,7 @@ func (s *Store) download(ctx context.Context, from []host, desc ocispec.Descript
 	if err = d.position(); err == nil && d.offset == 0 {
 		d.live = live.start()
 	}
+	d.resumed = d.offset > 0
 	if err == nil {
 		err = d.overHosts(ctx, from)
 	}
@@ -80,6 +81,8 @@ type blobDownload struct {
 	offset int64
 	live   *pipe // nil when nobody follows
 	report func(Progress)
+
+	resumed bool // begins with bytes of an earlier download, which a power failure may have spoilt
 }
 
 // position finds where an earlier download stopped.
@@ -107,7 +110,15 @@ func (d *blobDownload) restart() error {
 func (d *blobDownload) overHosts(ctx context.Context, from []host) error {
 	var last error
 	for _, h := range from {
-		if last = d.fromHost(ctx, h); last == nil || ctx.Err() != nil {
+		last = d.fromHost(ctx, h)
+		if d.resumed && errors.Is(last, ErrInvalid) {
+			d.resumed = false
+			if err := d.restart(); err != nil {
+				return err
+			}
+			last = d.fromHost(ctx, h)
+		}
+		if last == nil || ctx.Err() != nil {
 			return last
 		}
 		if isNoSpace(last) {

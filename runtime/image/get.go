@@ -176,7 +176,9 @@ func (s *Store) List(ctx context.Context) ([]Image, error) {
 			seen[key] = true
 			img, err := s.assemble(ctx, r.id, r.platform, all)
 			if err != nil {
-				return nil, describe(ctx, r.name, err)
+				// One damaged image must not hide the others; asking for it by name says what is wrong.
+				s.opts.Logf("image %s is left out: %v", r.name, err)
+				continue
 			}
 			list = append(list, img)
 		}

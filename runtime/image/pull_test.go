@@ -5,11 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/stack-run/stack/runtime/image"
 	"github.com/stack-run/stack/runtime/image/registrytest"
@@ -160,4 +163,65 @@ func TestPullAgainFetchesNothing(t *testing.T) {
 	if len(proxy.Ranges()) != before || !slices.Equal(phases, []string{"resolving", "exists"}) {
 		t.Errorf("%d more fetched, phases %v", len(proxy.Ranges())-before, phases)
 	}
+}
+
+func TestPlatforms(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{})
+	var idx v1.ImageIndex = empty.Index
+	for _, arch := range []string{"arm64", "amd64"} {
+		img := registrytest.Image(t, v1.Config{Labels: map[string]string{"arch": arch}}, registrytest.Layer(t, registrytest.Tar(t, registrytest.File("arch", arch))))
+		file, err := img.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file = file.DeepCopy()
+		file.Architecture = arch
+		if img, err = mutate.ConfigFile(img, file); err != nil {
+			t.Fatal(err)
+		}
+		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+	}
+	digest := reg.PushIndex(t, "app:1", idx)
+	s := open(t)
+	for _, platform := range []string{"linux/arm64", "linux/amd64", "linux/arm64/v8"} {
+		img, err := s.Pull(ctx(t), reg.Ref("app:1"), image.PullOptions{Platform: platform})
+		if err != nil {
+			t.Fatal(err)
+		}
+		arch := strings.Split(platform, "/")[1]
+		if img.Config.Labels["arch"] != arch || img.Digest != digest {
+			t.Errorf("%s: %+v", platform, img)
+		}
+		if got := contentOf(t, mountRootfs(t, s, img.ID, "c"), "arch"); got != arch {
+			t.Errorf("%s holds %s", platform, got)
+		}
+		if got, err := s.Get(ctx(t), reg.Ref("app:1"), platform); err != nil || got.ID != img.ID {
+			t.Errorf("%s: got %+v, %v", platform, got, err)
+		}
+	}
+	if got, err := s.Get(ctx(t), reg.Ref("app:1"), ""); err != nil || got.Platform != "linux/amd64" {
+		t.Errorf("without a platform: %+v, %v", got, err)
+	}
+	if _, err := s.Get(ctx(t), reg.Ref("app:1"), "linux/s390x"); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("one that is not here: %v", err)
+	}
+	if list, err := s.List(ctx(t)); err != nil || len(list) != 2 {
+		t.Errorf("listed %+v, %v", list, err)
+	}
+}
+
+func TestCredentialHelper(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{Login: true})
+	reg.Push(t, "app:1", twoLayers(t))
+	dir := t.TempDir()
+	helper := "#!/bin/sh\n[ \"$1\" = get ] && echo '{\"ServerURL\": \"'$(cat)'\", \"Username\": \"" + registrytest.Username + "\", \"Secret\": \"" + registrytest.Password + "\"}'\n"
+	if err := os.WriteFile(filepath.Join(dir, "docker-credential-fortest"), []byte(helper), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config := `{"credHelpers": {"` + reg.Addr + `": "fortest"}}`
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	pull(t, open(t, func(o *image.Options) { o.DockerConfig = dir }), reg.Ref("app:1"))
 }

@@ -23,6 +23,7 @@ import (
 type registryClient struct {
 	opts  Options
 	keys  authn.Keychain
+	base  *http.Transport
 	https http.RoundTripper // refuses plain HTTP
 	plain http.RoundTripper // allows it
 
@@ -48,7 +49,7 @@ func newRegistryClient(opts Options) *registryClient {
 	base.DisableCompression = true // what is hashed is what was sent
 	base.ReadBufferSize = 128 << 10
 	return &registryClient{
-		opts: opts, keys: dockerKeychain{opts.DockerConfig},
+		opts: opts, keys: dockerKeychain{opts.DockerConfig}, base: base,
 		https: schemeGuard{base}, plain: base, logins: map[string]login{},
 	}
 }

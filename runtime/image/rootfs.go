@@ -85,7 +85,7 @@ func containerKey(containerID string) string { return "container-" + containerID
 
 func (s *Store) nativeRootfs(ctx context.Context, top, containerID string) ([]Mount, error) {
 	key := containerKey(containerID)
-	mounts, err := s.snaps.Prepare(ctx, key, top, snapshots.WithLabels(map[string]string{"containerd.io/gc.root": containerID}))
+	mounts, err := s.prepare(ctx, key, top, snapshots.WithLabels(map[string]string{"containerd.io/gc.root": containerID}))
 	if errdefs.IsAlreadyExists(err) {
 		mounts, err = s.snaps.Mounts(ctx, key)
 	}

@@ -61,6 +61,7 @@ type Store struct {
 	documents sync.Map // manifest digest -> *document
 	lowers    sync.Map // chain -> []string, see layerDirs
 	names     nameCache
+	strays    sync.Mutex // see prepare
 	naming    sync.Mutex // held while names are read and changed together
 }
 
@@ -102,7 +103,7 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	s.leases = metadata.NewLeaseManager(s.db)
 	s.snaps = s.db.Snapshotter(opts.Snapshotter)
 	s.registry = newRegistryClient(opts)
-	if err := s.dropViews(); err != nil {
+	if err := errors.Join(s.dropViews(), s.dropIngests()); err != nil {
 		return nil, fmt.Errorf("image store: %w", err)
 	}
 	if err := s.recoverUnsynced(s.base); err != nil {
@@ -154,6 +155,9 @@ func haveOverlay() error {
 func (s *Store) Close() error {
 	s.cancel()
 	s.work.Wait()
+	if s.registry != nil {
+		s.registry.base.CloseIdleConnections()
+	}
 	var errs []error
 	if s.backend != nil {
 		errs = append(errs, s.backend.Close())

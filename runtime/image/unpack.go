@@ -127,7 +127,7 @@ type stage struct {
 
 func (s *Store) newStage(ctx context.Context, parent string) (*stage, error) {
 	key := stagePrefix + rand.Text()
-	mounts, err := s.snaps.Prepare(ctx, key, parent)
+	mounts, err := s.prepare(ctx, key, parent)
 	if err != nil {
 		return nil, fmt.Errorf("prepare snapshot: %w", err)
 	}
@@ -203,7 +203,9 @@ func (s *Store) stageLive(ctx context.Context, from []host, l layer, st *stage, 
 		}
 		return err
 	}}
-	err = s.fetch(ctx, from, l.desc, sink, report)
+	if err = s.fetch(ctx, from, l.desc, sink, report); err == nil {
+		report(Progress{Layer: l.desc.Digest.String(), Phase: "unpacking", Total: l.desc.Size})
+	}
 	used, applyErr := sink.settle(err != nil)
 	if err != nil {
 		return false, err
