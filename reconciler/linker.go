@@ -2,83 +2,62 @@ package reconciler
 
 import (
 	"context"
-	"sync"
+	"slices"
 
 	"github.com/stack-run/stack/netdriver"
 )
 
-// linker connects sandboxes to their networks in batches: requests that arrive while one batch is on its way form the
-// next, so that many containers starting at once cost few netlink and nftables transactions, and a single one waits
-// for nobody.
+// linker connects sandboxes to their networks and disconnects them, in batches: a removal of a link waits for every
+// processor, and so does a transaction of rules, however much is in it.
 type linker struct {
-	networks *netdriver.Manager
-
-	mu      sync.Mutex
-	busy    bool
-	waiting []*linkRequest
+	connects    batcher[netdriver.Sandbox]
+	disconnects batcher[netdriver.Sandbox]
 }
 
-type linkRequest struct {
-	sandbox netdriver.Sandbox
-	done    chan struct{}
-	err     error
-}
-
-func newLinker(networks *netdriver.Manager) *linker { return &linker{networks: networks} }
-
-// connect sets up a sandbox's endpoints and publishes their ports.
-func (l *linker) connect(ctx context.Context, sb netdriver.Sandbox) (netdriver.Sandbox, error) {
-	req := &linkRequest{sandbox: sb, done: make(chan struct{})}
-	l.mu.Lock()
-	l.waiting = append(l.waiting, req)
-	lead := !l.busy
-	l.busy = true
-	l.mu.Unlock()
-	if lead {
-		go l.work(context.WithoutCancel(ctx))
-	}
-	<-req.done
-	return req.sandbox, req.err
-}
-
-// work serves batches until none waits.
-func (l *linker) work(ctx context.Context) {
-	for {
-		l.mu.Lock()
-		batch := l.waiting
-		l.waiting = nil
-		if len(batch) == 0 {
-			l.busy = false
-			l.mu.Unlock()
-			return
-		}
-		l.mu.Unlock()
-		l.serve(ctx, batch)
-	}
-}
-
-// serve connects a batch. When that fails and the batch holds more than one, each is tried alone, so that one's
-// trouble is not everyone's.
-func (l *linker) serve(ctx context.Context, batch []*linkRequest) {
-	sandboxes := make([]netdriver.Sandbox, len(batch))
-	for i, req := range batch {
-		sandboxes[i] = req.sandbox
-	}
-	done, err := l.networks.Connect(ctx, sandboxes)
-	if err == nil {
-		err = l.networks.Publish(ctx, done)
-	}
-	if err != nil && len(batch) > 1 {
-		for _, req := range batch {
-			l.serve(ctx, []*linkRequest{req})
-		}
-		return
-	}
-	for i, req := range batch {
+func newLinker(ctx context.Context, networks *netdriver.Manager) *linker {
+	l := &linker{}
+	l.connects.serve = func(batch []*netdriver.Sandbox) error {
+		done, err := networks.Connect(ctx, values(batch))
 		if err == nil {
-			req.sandbox = done[i]
+			err = networks.Publish(ctx, done)
 		}
-		req.err = err
-		close(req.done)
+		if err == nil {
+			for i, sb := range batch {
+				*sb = done[i]
+			}
+		}
+		return err
 	}
+	l.disconnects.serve = func(batch []*netdriver.Sandbox) error {
+		var published []string
+		for _, sb := range batch {
+			if hasPorts(sb.Endpoints) {
+				published = append(published, sb.ContainerID)
+			}
+		}
+		if len(published) > 0 {
+			if err := networks.Unpublish(ctx, published); err != nil {
+				return err
+			}
+		}
+		return networks.Disconnect(ctx, values(batch))
+	}
+	return l
 }
+
+func values(batch []*netdriver.Sandbox) []netdriver.Sandbox {
+	out := slices.Grow([]netdriver.Sandbox(nil), len(batch))
+	for _, sb := range batch {
+		out = append(out, *sb)
+	}
+	return out
+}
+
+// connect sets up a sandbox's endpoints, publishes their ports, and returns it completed.
+func (l *linker) connect(sb netdriver.Sandbox) (netdriver.Sandbox, error) {
+	err := l.connects.do(&sb)
+	return sb, err
+}
+
+// disconnect takes all of that down.
+func (l *linker) disconnect(sb netdriver.Sandbox) error { return l.disconnects.do(&sb) }

@@ -57,7 +57,7 @@ func New(ctx context.Context, opts Options) (*Reconciler, error) {
 		r.logf = func(string, ...any) {}
 	}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	r.links = newLinker(r.networks)
+	r.links = newLinker(context.WithoutCancel(ctx), r.networks) // a batch serves more than one caller
 	r.tasks.Go(r.watch)
 	if err := r.takeover(ctx); err != nil {
 		r.Close()

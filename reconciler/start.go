@@ -97,7 +97,7 @@ func (r *Reconciler) prepareNetwork(ctx context.Context, v runtime.View) (runtim
 			return in, err
 		}
 	}
-	if sb, err = r.links.connect(ctx, sb); err != nil {
+	if sb, err = r.links.connect(sb); err != nil {
 		return in, err
 	}
 	err = r.engine.Update(v.ID, func(rec *runtime.Record) { rec.Endpoints, rec.Connected = sb.Endpoints, netns })
@@ -122,6 +122,11 @@ func (r *Reconciler) reserve(ctx context.Context, v runtime.View, sb *netdriver.
 		asked, err := hostPorts(v.Spec.Ports)
 		if err != nil {
 			return err
+		}
+		for i := range asked {
+			if !asked[i].HostIP.IsValid() {
+				asked[i].HostIP = r.networks.HostBinding(ep.Network)
+			}
 		}
 		ports, reservation, err := r.networks.Reserve(ctx, v.ID, v.Name, asked)
 		if err != nil {
@@ -201,13 +206,7 @@ func (r *Reconciler) disconnect(ctx context.Context, id string) error {
 		return nil
 	}
 	if v.Connected != "" {
-		if hasPorts(v.Endpoints) {
-			if err := r.networks.Unpublish(ctx, []string{id}); err != nil {
-				return err
-			}
-		}
-		sb := netdriver.Sandbox{ContainerID: id, Netns: v.State.Netns, Endpoints: v.Endpoints}
-		if err := r.networks.Disconnect(ctx, []netdriver.Sandbox{sb}); err != nil {
+		if err := r.links.disconnect(netdriver.Sandbox{ContainerID: id, Netns: v.State.Netns, Endpoints: v.Endpoints}); err != nil {
 			return err
 		}
 		if err := r.engine.Update(id, func(rec *runtime.Record) { rec.Connected = "" }); err != nil {
