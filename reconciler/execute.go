@@ -46,7 +46,7 @@ type execution struct {
 	stack   string
 	desired *spec.Stack // may be nil: operations on what runs
 	sink    Sink
-	slots   chan struct{} // bounds the actions at work; waits take none
+	slots   chan struct{} // bounds the actions at work
 
 	mu      sync.Mutex
 	old     map[string]runtime.View // containers as they were when the plan was made, by id
@@ -127,7 +127,7 @@ func (x *execution) perform(ctx context.Context, a planner.Action) error {
 	if err := ctx.Err(); err != nil {
 		return errSkipped
 	}
-	if a.Kind != planner.Wait {
+	if !mostlyWaits(a.Kind) {
 		x.slots <- struct{}{}
 		defer func() { <-x.slots }()
 	}
@@ -155,6 +155,16 @@ func (x *execution) perform(ctx context.Context, a planner.Action) error {
 	}
 	x.emit(Event{Kind: "done", Action: a})
 	return nil
+}
+
+// mostlyWaits tells whether an action does little but wait for others: for a process to end, for a condition, for a registry.
+// All of these run at once.
+func mostlyWaits(k planner.Kind) bool {
+	switch k {
+	case planner.Wait, planner.StopContainer, planner.KillContainer, planner.PullImage, planner.RemoveContainer:
+		return true
+	}
+	return false
 }
 
 // longestAction bounds an action that can't be cancelled.
