@@ -38,13 +38,13 @@ func TestLoadWhatToolsWrite(t *testing.T) {
 		"docker save, old":      func(t *testing.T) []byte { return oldDockerArchive(t, "example.com/app:1", twoLayers(t)) },
 	} {
 		t.Run(what, func(t *testing.T) {
-			// skopeo turns the config into OCI's form, which makes it another image.
 			s := open(t)
 			archive := write(t)
 			images, err := s.Load(ctx(t), bytes.NewReader(archive), image.LoadOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
+			// skopeo turns the config into OCI's form, which makes it another image.
 			if len(images) != 1 || (images[0].ID != want && what != "skopeo oci-archive") || !slices.Equal(images[0].Names, []string{"example.com/app:1"}) || len(images[0].RepoDigests) != 0 {
 				t.Fatalf("loaded %+v", images)
 			}

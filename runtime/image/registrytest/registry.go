@@ -34,7 +34,6 @@ type Options struct {
 type Registry struct {
 	Addr string // 127.0.0.1:port
 	opts Options
-	pid  int
 }
 
 // Start runs a registry with an empty store and waits until it answers.
@@ -66,7 +65,7 @@ func Start(t testing.TB, opts Options) *Registry {
 		cmd.Process.Kill()
 		<-exited
 	})
-	r := &Registry{Addr: addr, opts: opts, pid: cmd.Process.Pid}
+	r := &Registry{Addr: addr, opts: opts}
 	r.await(t, exited, log.Name())
 	return r
 }
