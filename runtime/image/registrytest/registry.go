@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,6 +57,7 @@ func Start(t testing.TB, opts Options) *Registry {
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a killed test leaves none behind
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("docker-registry (Debian package docker-registry): %v", err)
 	}
