@@ -73,6 +73,10 @@ func (c *cli) exitCode(err error) int {
 	case failed != nil && failed.ExitCode != 0:
 		code = failed.ExitCode
 	}
-	ui.PrintError(c.err, err, c.colorOn(c.err))
+	if ui.Mode(c.progressMode) == ui.JSON {
+		ui.PrintErrorJSON(c.err, err)
+	} else {
+		ui.PrintError(c.err, err, c.colorOn(c.err))
+	}
 	return code
 }

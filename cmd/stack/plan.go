@@ -55,6 +55,9 @@ func (c *cli) planCommand() *cobra.Command {
 	}
 	f.define(cmd)
 	cmd.Flags().BoolVar(&f.noStart, "no-start", false, "Plan to create containers without starting them")
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "Plan to wait until services are running or healthy")
+	cmd.Flags().BoolVarP(&f.detach, "detach", "d", false, "Accepted: so that `up -d` becomes `plan -d`")
+	cmd.Flags().MarkHidden("detach")
 	cmd.Flags().StringVar(&format, "format", "text", "text or json")
 	return cmd
 }

@@ -20,6 +20,7 @@ func TestCommandLinesAskForWhatTheySay(t *testing.T) {
 		{"create --scale db=0", `up demo {"options":{"Scale":{"db":0},"NoStart":true}}`},
 		{"scale web=2 db=1", `up demo {"options":{"Services":["db","web"],"Scale":{"db":1,"web":2},"NoRecreate":true}}`},
 		{"plan --force-recreate", `plan demo {"ForceRecreate":true}`},
+		{"plan -d --wait db", `plan demo {"Services":["db"],"WaitHealthy":true}`},
 		{"--dry-run up web", `plan demo {"Services":["web"]}`},
 		{"up --dry-run", `plan demo {}`},
 		{"down", `down demo file {}`},

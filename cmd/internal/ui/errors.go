@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,31 @@ func PrintError(w io.Writer, err error, color bool) {
 		printFailed(w, failed, color)
 	default:
 		fmt.Fprintf(w, "%s %s\n", paint(color, red, "error:"), err)
+	}
+}
+
+// jsonError is an error among the lines of `--progress json`; error and message are as Compose has them.
+type jsonError struct {
+	Error   bool             `json:"error"`
+	Message string           `json:"message"`
+	Code    api.Code         `json:"code,omitempty"`
+	Address string           `json:"address,omitempty"`
+	Remedy  string           `json:"remedy,omitempty"`
+	Logs    []string         `json:"logs,omitempty"`
+	Others  []api.Error      `json:"others,omitempty"`
+	Finding spec.Diagnostics `json:"findings,omitempty"`
+}
+
+// PrintErrorJSON is PrintError for programs: one object on one line.
+func PrintErrorJSON(w io.Writer, err error) {
+	out := jsonError{Error: true, Message: err.Error()}
+	var failed *api.Error
+	if errors.As(err, &failed) {
+		out.Code, out.Address, out.Remedy, out.Logs, out.Others = failed.Code, failed.Address, failed.Remedy, failed.Logs, failed.Others
+	}
+	errors.As(err, &out.Finding)
+	if line, jsonErr := json.Marshal(out); jsonErr == nil {
+		fmt.Fprintf(w, "%s\n", line)
 	}
 }
 

@@ -253,3 +253,15 @@ func TestErrorsSayWhereAndWhatToDo(t *testing.T) {
 		}
 	}
 }
+
+func TestErrorsForProgramsAreOneObject(t *testing.T) {
+	var out bytes.Buffer
+	PrintErrorJSON(&out, fmt.Errorf("up: %w", &api.Error{Code: api.Failed, Address: "service.a[1]", Message: "no", Logs: []string{"x"}}))
+	PrintErrorJSON(&out, spec.Diagnostics{{Severity: spec.Error, File: "c.yaml", Line: 1, Column: 2, Summary: "bad"}})
+	want := `{"error":true,"message":"up: no","code":"failed","address":"service.a[1]","logs":["x"]}
+{"error":true,"message":"c.yaml:1:2: bad","findings":[{"severity":"error","file":"c.yaml","line":1,"column":2,"summary":"bad"}]}
+`
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
