@@ -11,8 +11,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
+	"time"
 
 	"github.com/stack-run/stack/runtime/shim/server"
 )
@@ -31,6 +34,7 @@ func main() {
 	s, err := server.New(server.Options{Dir: *dir, Names: nameService(*names)})
 	report(*ready, err)
 	if err == nil {
+		onTerm(s)
 		err = s.Serve()
 	}
 	if err != nil {
@@ -39,12 +43,30 @@ func main() {
 	}
 }
 
+// grace is what containers have to end by themselves when the shim is told to terminate, which hosts do that go down.
+const grace = 10 * time.Second
+
+// onTerm ends the containers and the shim at SIGTERM. A hangup means nothing to the shim: it has no terminal.
+func onTerm(s *server.Server) {
+	// Taken and dropped: to ignore it would be inherited by the containers.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		<-told
+		if err := s.Terminate(grace); err != nil {
+			fmt.Fprintln(os.Stderr, "stack-shim:", err)
+		}
+	}()
+}
+
 // tune keeps the shim small: it has little to do at a time, and many of them may run.
 func tune() {
 	if runtime.GOMAXPROCS(0) > 4 {
 		runtime.GOMAXPROCS(4)
 	}
 	debug.SetGCPercent(50)
+	syscall.Umask(0o022) // whatever the daemon was started with
 	// The first stage of a container's process, which inherits this, needs one processor.
 	os.Setenv("GOMAXPROCS", "1")
 }

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/stack-run/stack/netdriver/dns"
 	"github.com/stack-run/stack/runtime/shim"
 )
 
@@ -204,6 +206,51 @@ func TestHeldFiles(t *testing.T) {
 	must(t, h.Release(ctx(t), "c"))
 	if held() {
 		t.Error("the file is open after the release")
+	}
+}
+
+func TestTheShimIsToldToTerminate(t *testing.T) {
+	h := newHost(t)
+	r := h.bundle("c", nil, "trap")
+	h.run(r)
+	eventually(t, "readiness", func() bool { return strings.Contains(h.output(r), "ready") })
+	must(t, syscall.Kill(h.PID(), syscall.SIGTERM))
+	if state := h.exit("c"); state.ExitCode != 3 {
+		t.Errorf("state %+v", state)
+	}
+	<-h.Closed()
+	eventually(t, "a clean folder", func() bool { return len(h.leftovers()) == 0 })
+	h.spawn()
+	if states, err := h.List(ctx(t)); err != nil || len(states) != 0 {
+		t.Errorf("states %v, %v", states, err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	h := newHost(t)
+	must(t, h.Shutdown(ctx(t), false))
+	records := filepath.Join(t.TempDir(), "dns")
+	c, err := shim.Spawn(ctx(t), shim.SpawnOptions{Program: built.shim, Dir: h.dir, DNS: records})
+	must(t, err)
+	h.Client = c
+	h.events, err = c.Watch(context.Background())
+	must(t, err)
+	box, err := h.Sandbox(ctx(t), shim.SandboxRequest{ID: "c"})
+	must(t, err)
+	must(t, dns.WriteRecord(records, "net", dns.Record{ContainerID: "c", Names: []string{"web"}}))
+	must(t, dns.WriteRecord(records, "net", dns.Record{ContainerID: "other", Names: []string{"db"}}))
+	r := h.bundle("c", func(s *specs.Spec) {
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: "network", Path: box.Netns})
+	}, "cat", "/proc/net/udp", ";", "sleep")
+	r.DNS = &dns.Config{Networks: []string{"net"}}
+	h.run(r)
+	eventually(t, "the name service at 127.0.0.11", func() bool { return strings.Contains(h.output(r), " 0B00007F:") })
+	must(t, h.Kill(ctx(t), "c"))
+	h.exit("c")
+	left, err := os.ReadDir(filepath.Join(records, "net"))
+	must(t, err)
+	if len(left) != 1 || !strings.HasPrefix(left[0].Name(), "other") {
+		t.Errorf("names left: %v", left)
 	}
 }
 

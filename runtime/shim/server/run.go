@@ -82,7 +82,10 @@ func (r *run) watch() {
 
 	c.mu.Lock()
 	state.Netns = fdPath(c.net)
-	c.run, c.last, c.state = nil, r, state
+	c.run, c.last, c.state = nil, nil, state
+	if r.waitedFor() {
+		c.last = r
+	}
 	c.publish(shim.KindExit)
 	if state.OOM {
 		s.publish(shim.KindOOM, state)
@@ -94,6 +97,13 @@ func (r *run) watch() {
 	r.process.close()
 	r.endExecs()
 	close(r.done)
+}
+
+// waitedFor tells whether there are execs whose exit code someone may still ask for.
+func (r *run) waitedFor() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.execs) > 0
 }
 
 // takeBack removes what the run had in the kernel. Failures are logged: the record stays with the next shim only if this
@@ -202,10 +212,7 @@ func (s *Server) signal(v shim.SignalRequest) error {
 	}
 	switch {
 	case sig == syscall.SIGKILL:
-		r.kill()
-		if v.All {
-			killCgroup(r.cgroup)
-		}
+		r.kill() // of all: without their first process none goes on
 		return nil
 	case !v.All:
 		return r.engine.signal(sig)

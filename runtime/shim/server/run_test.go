@@ -159,6 +159,20 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+func TestContainersInheritNoSignalSettings(t *testing.T) {
+	h := newHost(t)
+	for name, change := range map[string]func(*specs.Spec){"plain": func(*specs.Spec) {}, "init": withInit} {
+		r := h.bundle(name, change, "cat", "/proc/self/status")
+		h.run(r)
+		h.exit(name)
+		for _, line := range []string{"SigIgn:\t0000000000000000\n", "SigBlk:\t0000000000000000\n"} {
+			if out := h.output(r); !strings.Contains(out, line) {
+				t.Errorf("%s: no %q in %s", name, line, out)
+			}
+		}
+	}
+}
+
 func TestKill(t *testing.T) {
 	h := newHost(t)
 	for _, c := range []struct {

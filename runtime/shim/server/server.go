@@ -126,7 +126,7 @@ func lock(path string, patience time.Duration) (*os.File, error) {
 	return f, nil
 }
 
-// listen makes the socket, for root alone from its first moment. Long paths, which a socket address can't hold, are
+// listen makes a socket for root alone; its folder is that already. Long paths, which a socket address can't hold, are
 // reached through the folder's descriptor.
 func listen(path string) (*net.UnixListener, error) {
 	address := path
@@ -138,13 +138,15 @@ func listen(path string) (*net.UnixListener, error) {
 		defer dir.Close()
 		address = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path))
 	}
-	old := unix.Umask(0o077)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: address, Net: "unix"})
-	unix.Umask(old)
 	if err != nil {
 		return nil, fmt.Errorf("shim: %w", err)
 	}
 	l.SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("shim: %w", err)
+	}
 	return l, nil
 }
 
