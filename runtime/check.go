@@ -22,10 +22,8 @@ func (e *Engine) Check(s *spec.Service) error {
 			return err
 		}
 	}
-	switch s.UsernsMode {
-	case "", "host", "auto":
-	default:
-		return fmt.Errorf("userns_mode %q is not supported; use host, or auto for ids of the container's own", s.UsernsMode)
+	if err := e.checkIDs(s); err != nil {
+		return err
 	}
 	_, _, err := bundle.Resources(s, e.host)
 	return err

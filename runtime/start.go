@@ -53,13 +53,14 @@ func (e *Engine) Sandbox(ctx context.Context, id string) (string, error) {
 		return "", fmt.Errorf("container %s: network namespace: %w", v.Name, err)
 	}
 	c.mu.Lock()
+	c.released = false
 	c.state.Netns, c.userns = reply.Netns, reply.Userns
 	c.mu.Unlock()
 	return reply.Netns, nil
 }
 
 // Start runs the container's program. It returns when the program has been executed; when that fails the container is
-// as it was before.
+// as it was before, its intent too. What ctx ends in the middle of may have started all the same: the shim tells.
 func (e *Engine) Start(ctx context.Context, id string, in StartInput) error {
 	c, err := e.get(id)
 	if err != nil {
@@ -82,11 +83,24 @@ func (e *Engine) Start(ctx context.Context, id string, in StartInput) error {
 	if err != nil {
 		return err
 	}
-	if err := c.update(func(r *Record) { r.Intent = IntentRun }); err != nil {
+	// From here on a crash leaves a container that is meant to run.
+	err = c.update(func(r *Record) {
+		r.Intent, r.Health = IntentRun, ""
+		if !in.Again {
+			r.Restarts, r.Attempts = 0, 0
+		}
+	})
+	if err != nil {
 		return err
 	}
+	c.mu.Lock()
+	c.released = false
+	c.mu.Unlock()
 	reply, err := s.client.Start(ctx, req, append(slices.Clone(in.Attach), in.Held...)...)
 	if err != nil {
+		if ctx.Err() == nil {
+			err = errors.Join(err, c.update(func(r *Record) { r.Intent = v.Intent }))
+		}
 		return fmt.Errorf("start container %s: %w", v.Name, err)
 	}
 	c.setState(shim.State{ID: id, Status: shim.Running, PID: reply.PID, Started: reply.Started, Netns: v.State.Netns})
@@ -119,6 +133,11 @@ func (e *Engine) prepareStart(ctx context.Context, c *Container, v View, in Star
 	if err != nil {
 		return shim.StartRequest{}, err
 	}
+	if ownIDs(&v.Spec) {
+		if rootfs, err = e.mapRootfs(v, rootfs); err != nil {
+			return shim.StartRequest{}, err
+		}
+	}
 	log, err := e.logConfig(v)
 	if err != nil {
 		return shim.StartRequest{}, err
@@ -147,7 +166,10 @@ func (e *Engine) bundleInput(ctx context.Context, c *Container, v View, in Start
 		ReadFile:   func(path string) ([]byte, error) { return e.opts.Images.ReadFile(ctx, v.ImageID, path) },
 	}
 	input.UIDs, input.GIDs = e.idMaps(&v.Record)
-	if input.Network, err = e.bundleNetwork(c, v, in); err != nil {
+	if input.Network, err = e.bundleNetwork(v, in); err != nil {
+		return bundle.Input{}, err
+	}
+	if input.Network.Userns, err = e.userNamespace(ctx, c, v); err != nil {
 		return bundle.Input{}, err
 	}
 	if v.PIDOf != "" {
@@ -185,12 +207,9 @@ func (e *Engine) bundleInput(ctx context.Context, c *Container, v View, in Start
 	return input, nil
 }
 
-func (e *Engine) bundleNetwork(c *Container, v View, in StartInput) (bundle.Network, error) {
+func (e *Engine) bundleNetwork(v View, in StartInput) (bundle.Network, error) {
 	host := hostResolv()
 	n := bundle.Network{Mode: networkMode(v.NetMode), Netns: v.State.Netns, Hosts: in.Hosts, HostGateway: in.HostGateway}
-	c.mu.Lock()
-	n.Userns = c.userns
-	c.mu.Unlock()
 	switch v.NetMode {
 	case NetHost:
 		n.Netns = ""

@@ -142,7 +142,7 @@ func (b *builder) sysctls() error {
 			return err
 		}
 		maps.Copy(out, net)
-		if _, asked := b.Service.Sysctls[pingGroups]; b.userns() && !asked {
+		if _, asked := b.Service.Sysctls[pingGroups]; b.userns() && !asked { // the runtime sets it from inside, where only the container's groups have names
 			delete(out, pingGroups)
 		}
 	}
@@ -164,10 +164,7 @@ func SandboxSysctls(s *spec.Service, mode Mode) (map[string]string, error) {
 	if mode == HostNet || mode == Shared {
 		return nil, nil
 	}
-	out := map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}
-	if s.UsernsMode == "" || s.UsernsMode == "host" { // in a user namespace only its own groups can be named
-		out[pingGroups] = "0 2147483647"
-	}
+	out := map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", pingGroups: "0 2147483647"}
 	for name, value := range s.Sysctls {
 		if name = dotted(name); strings.HasPrefix(name, "net.") {
 			out[name] = value
