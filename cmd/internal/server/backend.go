@@ -31,7 +31,7 @@ type Backend interface {
 	Run(context.Context, api.RunRequest, func(api.Event)) (api.Result, error)
 
 	// Logs sends what was logged. With Follow it goes on with what is logged from then on, by containers that appear later
-	// too, and sends an entry with Event "exit" after the last line of a container that exited.
+	// too, and returns when all of it is sent and none of the selected containers may print any more.
 	Logs(ctx context.Context, stack string, req api.LogRequest, send func(api.LogEntry) error) error
 	// Exec starts a command and returns its session.
 	Exec(ctx context.Context, stack string, req api.ExecRequest) (Session, error)
