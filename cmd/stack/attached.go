@@ -29,6 +29,7 @@ type attachment struct {
 	f        upFlags
 	request  api.UpRequest
 	attach   []string        // services to show
+	names    []string        // of their containers, as prefixes show them
 	oneShot  map[string]bool // services whose success ends nothing
 	began    time.Time
 	progress ui.Progress
@@ -98,7 +99,9 @@ func (a *attachment) expect() {
 			n = scaled
 		}
 		for i := range n {
-			a.printer.Expect(service.ContainerNameOf(a.request.Stack.Name, i+1))
+			container := service.ContainerNameOf(a.request.Stack.Name, i+1)
+			a.printer.Expect(container)
+			a.names = append(a.names, strings.TrimPrefix(container, a.request.Stack.Name+"-"))
 		}
 	}
 }
@@ -188,7 +191,7 @@ func (a *attachment) shows(c api.Container) bool {
 func (a *attachment) show(e api.LogEntry) {
 	a.announce.Do(func() {
 		a.progress.Close()
-		fmt.Fprintf(a.c.err, "Attaching to %s\n", strings.Join(a.attach, ", "))
+		fmt.Fprintf(a.c.err, "Attaching to %s\n", strings.Join(a.names, ", "))
 	})
 	a.printer.Print(e)
 }

@@ -202,6 +202,9 @@ services:
 					t.Errorf("no %q in %q", text, got.out)
 				}
 			}
+			if c.line == "up" && !strings.Contains(got.err, "Attaching to db-1, web-1\n") {
+				t.Errorf("it says %q", got.err)
+			}
 			if strings.Contains(got.out, "secret") {
 				t.Errorf("a service that is not attached shows: %q", got.out)
 			}
