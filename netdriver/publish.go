@@ -140,7 +140,11 @@ func (m *Manager) republish() error {
 			remove = append(remove, h)
 		}
 	}
-	return m.opts.Firewall.Map(add, remove)
+	err = m.opts.Firewall.Map(add, remove)
+	if errors.Is(err, unix.ENOENT) {
+		return nil // no table, as after a reboot: what was published there ended with it, and is published when it starts again
+	}
+	return err
 }
 
 // flowFilter matches UDP flows that came in on the host side of a changed mapping, or go to its target.
