@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -61,6 +62,7 @@ type host struct {
 	root   string // of bundles
 	cgroup string
 	events <-chan shim.Event
+	image  sync.Mutex // held while the image is made
 }
 
 // newHost starts a shim. When the test ends, so do the shim and its containers, and nothing may be left.
@@ -144,6 +146,8 @@ func (h *host) bundle(id string, change func(*specs.Spec), args ...string) shim.
 		filepath.Join(image, "proc"), filepath.Join(image, "dev")} {
 		must(h.t, os.MkdirAll(d, 0o755))
 	}
+	h.image.Lock()
+	defer h.image.Unlock()
 	if _, err := os.Stat(filepath.Join(image, "box")); err != nil {
 		must(h.t, os.Link(built.box, filepath.Join(image, "box")))
 		must(h.t, os.WriteFile(filepath.Join(image, "etc/passwd"), []byte("root:x:0:0::/root:/box\nuser:x:1000:1001::/home/user:/box\n"), 0o644))
