@@ -2,12 +2,10 @@ package reconciler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"syscall"
-	"time"
 
 	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/planner"
@@ -163,15 +161,10 @@ func (x *execution) start(ctx context.Context, a planner.Action) error {
 	}
 	// A program that could not be executed is a container that failed: as with Docker it stays, created.
 	if v, getErr := x.r.engine.Get(id); getErr == nil && runtime.IsStartRefused(err) {
-		if undo := x.r.engine.Update(id, func(rec *runtime.Record) { rec.Intent = runtime.IntentNone }); undo != nil {
-			return errors.Join(err, undo)
-		}
 		return &ContainerError{Container: v, Reason: "can't start", Err: err}
 	}
 	return err
 }
-
-var zero time.Duration
 
 func (x *execution) kill(ctx context.Context, a planner.Action) error {
 	sig := syscall.SIGKILL
@@ -189,7 +182,7 @@ func (x *execution) kill(ctx context.Context, a planner.Action) error {
 }
 
 // update brings a container's record up to its service: what the daemon acts on by itself needs no new container.
-func (x *execution) update(a planner.Action) error {
+func (x *execution) update(ctx context.Context, a planner.Action) error {
 	svc := x.service(a.Service)
 	if svc == nil {
 		return fmt.Errorf("service %s is not in the stack file", a.Service)
@@ -198,7 +191,7 @@ func (x *execution) update(a planner.Action) error {
 	if err != nil {
 		return err
 	}
-	img, err := x.r.images.Get(x.r.ctx, v.ImageID, "")
+	img, err := x.r.engine.Image(ctx, v.ImageID)
 	if err != nil {
 		return err
 	}

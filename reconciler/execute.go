@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	goruntime "runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,8 +69,28 @@ func (r *Reconciler) execution(name string, desired *spec.Stack, sink Sink) *exe
 	return x
 }
 
+// Errors are several failures of one operation.
+type Errors []error
+
+func (e Errors) Error() string { return errors.Join(e...).Error() }
+
+// Unwrap lets errors.Is and errors.As look into each.
+func (e Errors) Unwrap() []error { return e }
+
+// joined is nil for none, the error itself for one, and Errors for more.
+func joined(errs []error) error {
+	switch len(errs) {
+	case 0:
+		return nil
+	case 1:
+		return errs[0]
+	}
+	return Errors(errs)
+}
+
 // run executes a plan: each action as soon as those before it are done. An action that fails holds up only what comes
-// after it. The errors of all failed actions are returned together.
+// after it. The errors of all failed actions are returned together; when ctx ended before all was tried, its error is among
+// them.
 func (x *execution) run(ctx context.Context, plan planner.Plan) error {
 	for _, n := range plan.Notes {
 		text := n.Text
@@ -103,9 +124,11 @@ func (x *execution) run(ctx context.Context, plan planner.Plan) error {
 		}
 	}
 	var errs []error
+	skipped := false
 	for running > 0 {
 		res := <-results
 		running--
+		skipped = skipped || errors.Is(res.err, errSkipped)
 		if res.err != nil && !errors.Is(res.err, errSkipped) {
 			errs = append(errs, res.err)
 		}
@@ -119,24 +142,26 @@ func (x *execution) run(ctx context.Context, plan planner.Plan) error {
 			}
 		}
 	}
-	return errors.Join(errs...)
+	if err := ctx.Err(); err != nil && skipped && !slices.ContainsFunc(errs, func(e error) bool { return errors.Is(e, err) }) {
+		errs = append(errs, fmt.Errorf("stack %s: not everything was done: %w", x.stack, err))
+	}
+	return joined(errs)
 }
 
 // perform runs one action and reports it.
 func (x *execution) perform(ctx context.Context, a planner.Action) error {
-	if err := ctx.Err(); err != nil {
-		return errSkipped
-	}
 	if !mostlyWaits(a.Kind) {
 		x.slots <- struct{}{}
 		defer func() { <-x.slots }()
 	}
+	if ctx.Err() != nil {
+		return errSkipped
+	}
 	x.emit(Event{Kind: "start", Action: a})
 	if !canEndEarly(a.Kind) {
-		// Begun is finished: cancelled in the middle, nobody would know what is there. The limit is for a shim or kernel that hangs.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), longestAction)
-		defer cancel()
+		var end context.CancelFunc
+		ctx, end = x.r.begun(ctx)
+		defer end()
 	}
 	err := x.act(ctx, a)
 	if err != nil && a.Optional {
@@ -166,9 +191,6 @@ func mostlyWaits(k planner.Kind) bool {
 	}
 	return false
 }
-
-// longestAction bounds an action that can't be cancelled.
-const longestAction = 5 * time.Minute
 
 // canEndEarly tells whether an action may be given up at any moment: it leaves nothing half-made.
 func canEndEarly(k planner.Kind) bool {
@@ -214,7 +236,7 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 	case planner.RemoveContainer:
 		return x.r.removeContainer(ctx, a.ContainerID, a.Volumes)
 	case planner.UpdateContainer:
-		return x.update(a)
+		return x.update(ctx, a)
 	case planner.PauseContainer:
 		return x.r.engine.Pause(ctx, a.ContainerID)
 	case planner.UnpauseContainer:
@@ -230,10 +252,4 @@ func ignoreNotFound(err error) error {
 		return nil
 	}
 	return err
-}
-
-// stopRequest is one container to stop.
-type stopRequest struct {
-	id    string
-	grace *time.Duration
 }

@@ -2,13 +2,14 @@ package reconciler
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
+	"github.com/stack-run/stack/runtime/shim"
 )
 
 // Defaults of health checks, as in Docker.
@@ -35,7 +36,7 @@ type healthcheck struct {
 func (r *Reconciler) healthcheck(ctx context.Context, v runtime.View) (healthcheck, bool) {
 	var test []string
 	h := healthcheck{}
-	if img, err := r.images.Get(ctx, v.ImageID, ""); err == nil && img.Config.Healthcheck != nil {
+	if img, err := r.engine.Image(ctx, v.ImageID); err == nil && img.Config.Healthcheck != nil {
 		i := img.Config.Healthcheck
 		test = i.Test
 		h = healthcheck{interval: i.Interval, timeout: i.Timeout, startPeriod: i.StartPeriod, startInterval: i.StartInterval, retries: i.Retries}
@@ -85,26 +86,30 @@ func (r *Reconciler) monitor(s *stack, v runtime.View) {
 	}
 	k := s.keeper(v.ID)
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.health != nil || r.ctx.Err() != nil {
+	if k.health != nil {
+		k.mu.Unlock()
 		return
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	k.health = cancel
+	k.mu.Unlock()
 	if v.Health == planner.NoHealth {
-		r.setHealth(s, v.ID, planner.Starting)
+		r.setHealth(ctx, s, k, v.ID, planner.Starting)
 	}
-	r.tasks.Go(func() { r.probe(ctx, s, v, check) })
+	r.spawn(func() { r.probe(ctx, s, k, v, check) })
 }
 
-// probe is Docker's state machine: a success makes healthy; after the start period, `retries` failures in a row make
-// unhealthy.
-func (r *Reconciler) probe(ctx context.Context, s *stack, v runtime.View, check healthcheck) {
+// probe is Docker's state machine: a success makes healthy; `retries` failures in a row make unhealthy. In the start period
+// failures count only after a first success.
+func (r *Reconciler) probe(ctx context.Context, s *stack, k *keeper, v runtime.View, check healthcheck) {
 	health, failures := v.Health, 0
+	if health == planner.NoHealth {
+		health = planner.Starting
+	}
 	started := v.State.Started
 	early := firstProbe
 	for {
-		starting := time.Since(started) < check.startPeriod && health != planner.Healthy
+		starting := health == planner.Starting && time.Since(started) < check.startPeriod
 		delay := check.interval
 		if starting {
 			delay = min(delay, check.startInterval)
@@ -121,59 +126,93 @@ func (r *Reconciler) probe(ctx context.Context, s *stack, v runtime.View, check 
 		}
 		if current, err := r.engine.Get(v.ID); err != nil || !current.Running() {
 			return
-		} else if current.State.Status == "paused" {
+		} else if current.State.Status == shim.Paused {
 			continue
 		}
-		err := r.probeOnce(ctx, v.ID, check)
+		inPeriod := health == planner.Starting && time.Since(started) < check.startPeriod
+		result := r.probeOnce(ctx, v.ID, check)
 		if ctx.Err() != nil {
 			return
 		}
+		k.keep(ctx, result)
 		switch {
-		case err == nil:
+		case result.ok():
 			failures = 0
 			if health != planner.Healthy {
 				health = planner.Healthy
-				r.setHealth(s, v.ID, health)
+				r.setHealth(ctx, s, k, v.ID, health)
 			}
-		case counts && time.Since(started) >= check.startPeriod:
+		case counts && !inPeriod:
 			if failures++; failures >= check.retries && health != planner.Unhealthy {
 				health = planner.Unhealthy
-				r.logf("%s is unhealthy: %v", v.Name, err)
-				r.setHealth(s, v.ID, health)
+				r.logf("%s is unhealthy: %s", v.Name, result)
+				r.setHealth(ctx, s, k, v.ID, health)
 			}
 		}
 	}
 }
 
-// errProbe is a probe whose command said no.
-type errProbe struct {
-	code   int
-	output string
+// Probe is one result of a health check.
+type Probe struct {
+	Start, End time.Time
+	ExitCode   int
+	Output     string // its first bytes
+	Err        error  // why there is no exit code
 }
 
-func (e *errProbe) Error() string {
-	return "exit " + strconv.Itoa(e.code) + ": " + strings.TrimSpace(e.output)
+func (p Probe) ok() bool { return p.Err == nil && p.ExitCode == 0 }
+
+// String is "exit 1: connection refused", or why there was no exit.
+func (p Probe) String() string {
+	text := "exit " + strconv.Itoa(p.ExitCode)
+	if p.Err != nil {
+		text = p.Err.Error()
+	}
+	if out := strings.TrimSpace(p.Output); out != "" {
+		text += ": " + out
+	}
+	return text
 }
 
-func (r *Reconciler) probeOnce(ctx context.Context, id string, check healthcheck) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, check.timeout, errors.New("the health check took longer than its timeout"))
+// keptProbes is how many results are kept of a container.
+const keptProbes = 5
+
+// keep notes a result of the run that ctx belongs to.
+func (k *keeper) keep(ctx context.Context, p Probe) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+	k.probes = append(k.probes, p)
+	if len(k.probes) > keptProbes {
+		k.probes = k.probes[1:]
+	}
+}
+
+func (r *Reconciler) probeOnce(ctx context.Context, id string, check healthcheck) Probe {
+	ctx, cancel := context.WithTimeoutCause(ctx, check.timeout, fmt.Errorf("it took longer than its timeout of %s", check.timeout))
 	defer cancel()
-	code, output, err := r.engine.Probe(ctx, id, check.args)
-	if err != nil {
-		if context.Cause(ctx) != nil {
-			return context.Cause(ctx)
-		}
-		return err
+	p := Probe{Start: time.Now()}
+	p.ExitCode, p.Output, p.Err = r.engine.Probe(ctx, id, check.args)
+	if p.Err != nil && ctx.Err() != nil {
+		p.Err = context.Cause(ctx)
 	}
-	if code != 0 {
-		return &errProbe{code: code, output: output}
-	}
-	return nil
+	p.End = time.Now()
+	return p
 }
 
-func (r *Reconciler) setHealth(s *stack, id, health string) {
-	if err := r.engine.Update(id, func(rec *runtime.Record) { rec.Health = health }); err != nil {
+// setHealth records the health of the run that ctx belongs to; the run that came after it has its own.
+func (r *Reconciler) setHealth(ctx context.Context, s *stack, k *keeper, id, health string) {
+	k.mu.Lock()
+	if ctx.Err() != nil {
+		k.mu.Unlock()
+		return
+	}
+	err := r.engine.Update(id, func(rec *runtime.Record) { rec.Health = health })
+	k.mu.Unlock()
+	if err != nil {
 		r.logf("health of %.12s: %v", id, err)
 	}
-	go s.notify()
+	s.notify()
 }

@@ -66,15 +66,51 @@ func New(ctx context.Context, opts Options) (*Reconciler, error) {
 	return r, nil
 }
 
-// Close stops watching. Containers go on.
+// closePatience is how long Close waits for what is at work.
+const closePatience = 5 * time.Second
+
+// Close stops watching. Containers go on. What hangs in the kernel or in a shim is left behind: the next daemon finds it
+// in the records, as after a crash.
 func (r *Reconciler) Close() {
-	r.cancel()
 	r.mu.Lock()
+	r.cancel()
 	for _, s := range r.stacks {
 		s.stopTimers()
 	}
 	r.mu.Unlock()
-	r.tasks.Wait()
+	done := make(chan struct{})
+	go func() {
+		r.tasks.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(closePatience):
+		r.logf("something is still at work after %s; the next daemon takes it over", closePatience)
+	}
+}
+
+// spawn runs something on its own until it ends; after Close it does nothing.
+func (r *Reconciler) spawn(task func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() == nil {
+		r.tasks.Go(task)
+	}
+}
+
+// longestAction bounds what can't be cancelled by its caller.
+const longestAction = 5 * time.Minute
+
+// begun returns a context for work that is finished, or undone, once it has begun: cancelled in the middle, nobody would know
+// what is there. It outlives ctx, and ends with the daemon or when a shim or the kernel hangs.
+func (r *Reconciler) begun(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAction)
+	stop := context.AfterFunc(r.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // stack is one stack's part of the reconciler.
@@ -83,12 +119,11 @@ type stack struct {
 	// op is held by the operation that changes the stack: one at a time.
 	op chan struct{}
 
-	mu        sync.Mutex
-	desired   *spec.Stack
-	loaded    bool
-	keepers   map[string]*keeper // by container id
-	changed   chan struct{}      // closed and made anew at each change of a container
-	listeners map[chan struct{}]bool
+	mu      sync.Mutex
+	desired *spec.Stack
+	loaded  bool
+	keepers map[string]*keeper // by container id
+	changed chan struct{}      // closed and made anew at each change of a container
 }
 
 func (r *Reconciler) stack(name string) *stack {
@@ -103,10 +138,19 @@ func (r *Reconciler) stack(name string) *stack {
 }
 
 // lock waits for the stack's operation to end and takes its place until the returned function is called.
-func (s *stack) lock(ctx context.Context) (unlock func(), err error) {
+func (s *stack) lock(ctx context.Context, sink Sink) (unlock func(), err error) {
+	unlock = func() { <-s.op }
 	select {
 	case s.op <- struct{}{}:
-		return func() { <-s.op }, nil
+		return unlock, nil
+	default:
+	}
+	if sink != nil {
+		sink(Event{Kind: "note", Time: time.Now(), Address: "stack." + s.name, Text: "waiting for the operation at work on this stack to end"})
+	}
+	select {
+	case s.op <- struct{}{}:
+		return unlock, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("stack %s: another operation is running: %w", s.name, ctx.Err())
 	}
@@ -128,6 +172,7 @@ func (r *Reconciler) Changed(name string) <-chan struct{} {
 	return s.changed
 }
 
+// keeper returns what is kept of a container; it is made when there is none.
 func (s *stack) keeper(id string) *keeper {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,6 +182,30 @@ func (s *stack) keeper(id string) *keeper {
 		s.keepers[id] = k
 	}
 	return k
+}
+
+// peek tells what is kept of a container, which need not be there any more.
+func (s *stack) peek(id string) (restarting bool, nextTry time.Time, last *Probe) {
+	s.mu.Lock()
+	k := s.keepers[id]
+	s.mu.Unlock()
+	if k == nil {
+		return false, time.Time{}, nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if n := len(k.probes); n > 0 {
+		p := k.probes[n-1]
+		last = &p
+	}
+	return k.restarting, k.nextTry, last
+}
+
+// drop forgets a container that was removed.
+func (s *stack) drop(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.keepers, id)
 }
 
 func (s *stack) stopTimers() {
@@ -149,22 +218,49 @@ func (s *stack) stopTimers() {
 
 // keeper is what the reconciler keeps of one container beside its record: the restart to come and the health check.
 type keeper struct {
-	// start serialises starts and the taking down of the network, which come from operations and from restarts.
-	start sync.Mutex
+	// life serialises what decides about the container's life: starts by operations and by restarts, what follows its
+	// end, the taking down of its network, its removal. It is taken before any lock of the engine.
+	life sync.Mutex
 
-	mu       sync.Mutex
-	timer    *time.Timer
-	nextTry  time.Time
-	failures int // restarts in a row that did not last
+	mu         sync.Mutex
+	timer      *time.Timer
+	nextTry    time.Time
+	restarting bool // a restart is due, or on its way
+	failures   int  // restarts in a row that did not last
 	// ended is the start of the last run whose end was handled: an end is reported more than once when shims change.
 	ended  time.Time
 	health context.CancelFunc
+	probes []Probe // the last results of the health check in this run, the latest last
 }
 
 // rest cancels the restart to come and the health check.
 func (k *keeper) rest() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.stop()
+	k.restarting = false
+}
+
+// begin makes way for a start. One by the restart policy stays a restart until its outcome is known.
+func (k *keeper) begin(again bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stop()
+	k.probes = nil
+	if !again {
+		k.restarting, k.failures = false, 0
+	}
+}
+
+// started is the good end of a start.
+func (k *keeper) started() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.restarting = false
+}
+
+// stop ends the timer and the health check; the caller holds mu.
+func (k *keeper) stop() {
 	if k.timer != nil {
 		k.timer.Stop()
 		k.timer = nil
@@ -174,10 +270,4 @@ func (k *keeper) rest() {
 		k.health()
 		k.health = nil
 	}
-}
-
-func (k *keeper) next() time.Time {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.nextTry
 }

@@ -9,69 +9,85 @@ import (
 )
 
 // Back-off of restarts, as in Docker: 100 ms, doubled at each restart that did not last, at most a minute. A run of
-// lastingRun or more starts over.
+// lastingRun or more starts over. A policy's window does the same for its max_attempts: a run that took that long was a
+// success, and attempts count anew.
 const (
 	firstDelay   = 100 * time.Millisecond
 	longestDelay = time.Minute
 	lastingRun   = 10 * time.Second
 )
 
-// ended handles a container without a process: it is started again, after a delay, when its policy says so, and gives its
-// network back otherwise.
-func (r *Reconciler) ended(s *stack, v runtime.View) {
-	k := s.keeper(v.ID)
+// ended handles the end of a run, once: the container is started again, after a delay, when its policy says so, and gives
+// its network back otherwise.
+func (r *Reconciler) ended(s *stack, id string) {
+	k := s.keeper(id)
+	k.life.Lock()
+	defer k.life.Unlock()
+	v, err := r.engine.Get(id)
+	if err != nil {
+		s.drop(id) // removed meanwhile
+		return
+	}
+	if v.Running() {
+		return // started again meanwhile
+	}
 	k.mu.Lock()
 	known := !v.State.Started.IsZero() && k.ended.Equal(v.State.Started)
 	k.ended = v.State.Started
-	k.mu.Unlock()
-	if !known {
-		r.judge(s, v)
+	if v.RanFor() >= lastingRun {
+		k.failures = 0
 	}
+	k.mu.Unlock()
+	if known {
+		return
+	}
+	if window := v.Spec.Restart.Window; window > 0 && v.RanFor() >= window && v.Attempts > 0 {
+		if err := r.engine.Update(id, func(rec *runtime.Record) { rec.Attempts = 0 }); err != nil {
+			r.logf("restart %s: %v", v.Name, err)
+		}
+		v.Attempts = 0
+	}
+	r.judge(s, k, v)
 }
 
-// judge decides what becomes of a container without a process, after its end or after a restart that failed.
-func (r *Reconciler) judge(s *stack, v runtime.View) {
-	k := s.keeper(v.ID)
+// judge decides what becomes of a container without a process, after its end or after a restart that failed. The caller
+// holds k.life.
+func (r *Reconciler) judge(s *stack, k *keeper, v runtime.View) {
 	k.rest()
 	if !shouldRestart(v) {
-		r.finish(s, v)
+		if err := r.finish(r.ctx, s, k, v); err != nil && r.ctx.Err() == nil {
+			r.logf("%s has ended: %v", v.Name, err)
+		}
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if v.RanFor() >= lastingRun {
-		k.failures = 0
-	}
 	delay := backoff(v.Spec.Restart, k.failures)
 	k.failures++
-	k.nextTry = time.Now().Add(delay)
-	k.timer = time.AfterFunc(delay, func() { r.again(s, v.ID) })
+	k.restarting, k.nextTry = true, time.Now().Add(delay)
+	k.timer = time.AfterFunc(delay, func() { r.spawn(func() { r.again(s, k, v.ID) }) })
 }
 
 // again starts a container whose restart is due, unless somebody decided otherwise meanwhile.
-func (r *Reconciler) again(s *stack, id string) {
-	if r.ctx.Err() != nil {
+func (r *Reconciler) again(s *stack, k *keeper, id string) {
+	defer s.notify()
+	err := r.startContainer(r.ctx, id, startOptions{again: true})
+	k.life.Lock()
+	defer k.life.Unlock()
+	v, getErr := r.engine.Get(id)
+	if getErr != nil {
+		s.drop(id)
 		return
 	}
-	r.tasks.Go(func() {
-		defer s.notify()
-		k := s.keeper(id)
-		k.mu.Lock()
-		k.timer, k.nextTry = nil, time.Time{}
-		k.mu.Unlock()
-		v, err := r.engine.Get(id)
-		if err != nil || v.Running() || v.Intent != runtime.IntentRun || v.Phase != runtime.Made {
-			return
-		}
-		if err := r.engine.Update(id, func(rec *runtime.Record) { rec.Restarts++ }); err != nil {
-			r.logf("restart %s: %v", v.Name, err)
-		}
-		err = r.startContainer(r.ctx, id, startOptions{again: true})
-		if err != nil && r.ctx.Err() == nil && !errors.Is(err, runtime.ErrStopped) {
-			r.logf("restart %s: %v", v.Name, err)
-			r.judge(s, v)
-		}
-	})
+	if err == nil || r.ctx.Err() != nil || v.Running() {
+		return
+	}
+	if errors.Is(err, runtime.ErrStopped) {
+		k.rest()
+		return
+	}
+	r.logf("restart %s: %v", v.Name, err)
+	r.judge(s, k, v)
 }
 
 // shouldRestart is the restart policy. What ended with its shim is started again whatever the policy: nobody asked
@@ -86,11 +102,14 @@ func shouldRestart(v runtime.View) bool {
 	policy := v.Spec.Restart
 	switch policy.Condition {
 	case spec.RestartAlways, spec.RestartUnlessStopped:
-		return policy.MaxAttempts == 0 || v.Restarts < policy.MaxAttempts
 	case spec.RestartOnFailure:
-		return v.State.ExitCode != 0 && (policy.MaxAttempts == 0 || v.Restarts < policy.MaxAttempts)
+		if v.State.ExitCode == 0 && !v.State.Started.IsZero() {
+			return false
+		}
+	default:
+		return false
 	}
-	return false
+	return policy.MaxAttempts == 0 || v.Attempts < policy.MaxAttempts
 }
 
 func backoff(policy spec.Restart, failures int) time.Duration {

@@ -23,7 +23,7 @@ type RunOptions struct {
 // Start starts it, so that the caller can attach in between.
 func (r *Reconciler) Run(ctx context.Context, desired *spec.Stack, svc *spec.Service, opts RunOptions, sink Sink) (runtime.View, error) {
 	s := r.stack(desired.Name)
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, sink)
 	if err != nil {
 		return runtime.View{}, err
 	}
@@ -46,6 +46,8 @@ func (r *Reconciler) Run(ctx context.Context, desired *spec.Stack, svc *spec.Ser
 	if name == "" {
 		name = desired.Name + "-" + svc.Name + "-run-" + runtime.NewID()[:12]
 	}
+	ctx, end := r.begun(ctx)
+	defer end()
 	return r.createContainer(ctx, creation{
 		stack: desired, service: svc, name: name, replica: 1, oneOff: true, remove: opts.Remove,
 		noPorts: !opts.ServicePorts, noAliases: !opts.UseAliases,
@@ -86,6 +88,8 @@ func (x *execution) ensureImage(ctx context.Context, svc *spec.Service, policy s
 
 // Start starts one container. Its standard output and error are copied to the given files from the first byte on.
 func (r *Reconciler) Start(ctx context.Context, id string, attach ...*os.File) error {
+	ctx, end := r.begun(ctx)
+	defer end()
 	return r.startContainer(ctx, id, startOptions{attach: attach})
 }
 
@@ -96,6 +100,8 @@ func (r *Reconciler) Remove(ctx context.Context, id string, force, volumes bool)
 			return err
 		}
 	}
+	ctx, end := r.begun(ctx)
+	defer end()
 	return r.removeContainer(ctx, id, volumes)
 }
 

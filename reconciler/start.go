@@ -11,7 +11,6 @@ import (
 
 	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/netdriver/dns"
-	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
 	"github.com/stack-run/stack/runtime/bundle"
 	"github.com/stack-run/stack/spec"
@@ -34,25 +33,21 @@ func (r *Reconciler) startContainer(ctx context.Context, id string, opts startOp
 	}
 	s := r.stack(v.Stack)
 	k := s.keeper(id)
-	k.start.Lock()
-	defer k.start.Unlock()
+	k.life.Lock()
+	defer k.life.Unlock()
 	if v, err = r.engine.Get(id); err != nil || v.Running() {
 		return err
 	}
-	if !opts.again {
-		k.mu.Lock()
-		k.failures = 0
-		k.mu.Unlock()
-	}
-	err = r.engine.Update(id, func(rec *runtime.Record) {
-		rec.Health = planner.NoHealth
-		if !opts.again {
-			rec.Restarts = 0
+	if opts.again {
+		if v.Intent != runtime.IntentRun || v.Phase != runtime.Made {
+			return runtime.ErrStopped
 		}
-	})
-	if err != nil {
-		return err
+		err := r.engine.Update(id, func(rec *runtime.Record) { rec.Restarts, rec.Attempts = rec.Restarts+1, rec.Attempts+1 })
+		if err != nil {
+			return err
+		}
 	}
+	k.begin(opts.again)
 	in, err := r.prepareNetwork(ctx, v)
 	if err == nil {
 		err = r.acquireVolumes(ctx, v)
@@ -69,12 +64,19 @@ func (r *Reconciler) startContainer(ctx context.Context, id string, opts startOp
 		f.Close() // the shim has its own
 	}
 	if err != nil {
+		if r.ctx.Err() != nil {
+			return err // the next daemon sees what came of it
+		}
 		if undo := r.disconnect(context.WithoutCancel(ctx), id); undo != nil {
 			r.logf("clean up %s: %v", v.Name, undo)
 		}
+		if !opts.again && v.Intent == runtime.IntentRun {
+			r.judge(s, k, v) // the restart that was to come still is
+		}
 		return err
 	}
-	if v, err = r.engine.Get(id); err == nil {
+	k.started()
+	if v, err = r.engine.Get(id); err == nil && v.Running() {
 		r.monitor(s, v)
 	}
 	s.notify()
@@ -92,16 +94,17 @@ func (r *Reconciler) prepareNetwork(ctx context.Context, v runtime.View) (runtim
 		return in, err
 	}
 	sb := netdriver.Sandbox{ContainerID: v.ID, Netns: netns, Endpoints: v.Endpoints}
-	if v.Connected != netns {
+	if v.State.Netns != netns || v.Connected != netns { // a new one, though its path may be that of one before a reboot
 		if err := r.reserve(ctx, v, &sb, &in); err != nil {
+			return in, err
+		}
+		// On record before anything is made: what a crash leaves is taken down by it.
+		err = r.engine.Update(v.ID, func(rec *runtime.Record) { rec.Endpoints, rec.Connected = sb.Endpoints, netns })
+		if err != nil {
 			return in, err
 		}
 	}
 	if sb, err = r.links.connect(sb); err != nil {
-		return in, err
-	}
-	err = r.engine.Update(v.ID, func(rec *runtime.Record) { rec.Endpoints, rec.Connected = sb.Endpoints, netns })
-	if err != nil {
 		return in, err
 	}
 	in.Hosts = hostEntries(v, sb.Endpoints)
@@ -144,6 +147,9 @@ func (r *Reconciler) reserve(ctx context.Context, v runtime.View, sb *netdriver.
 
 // acquireVolumes makes sure that what the container mounts is there and mounted, after a reboot too.
 func (r *Reconciler) acquireVolumes(ctx context.Context, v runtime.View) error {
+	if len(v.MountSpecs) == 0 {
+		return nil
+	}
 	scope := voldriver.Scope{Volumes: map[string]*spec.Volume{}, Stack: v.Stack, ContainerID: v.ID, Anonymous: map[string]string{}}
 	for i, m := range v.MountSpecs {
 		if i >= len(v.Mounts) {
@@ -190,139 +196,13 @@ func (r *Reconciler) sharedMemory(ctx context.Context, v runtime.View) (string, 
 	}
 	name := voldriver.AnonymousName(v.Stack, v.ID, "/dev/shm")
 	if !slices.Contains(v.Anonymous, name) {
-		err := r.engine.Update(v.ID, func(rec *runtime.Record) { rec.Anonymous = append(rec.Anonymous, name) })
+		err := r.engine.Update(v.ID, func(rec *runtime.Record) { rec.Anonymous = append(slices.Clone(rec.Anonymous), name) })
 		if err != nil {
 			return "", err
 		}
 	}
 	shm, err := r.volumes.SharedMemory(ctx, v.Stack, v.ID, size)
 	return shm.Mountpoint, err
-}
-
-// disconnect takes down the network of a container without a process, and lets its shim forget it.
-func (r *Reconciler) disconnect(ctx context.Context, id string) error {
-	v, err := r.engine.Get(id)
-	if err != nil || v.Running() {
-		return nil
-	}
-	if v.Connected != "" {
-		if err := r.links.disconnect(netdriver.Sandbox{ContainerID: id, Netns: v.State.Netns, Endpoints: v.Endpoints}); err != nil {
-			return err
-		}
-		if err := r.engine.Update(id, func(rec *runtime.Record) { rec.Connected = "" }); err != nil {
-			return err
-		}
-	}
-	if err := r.volumes.ReleaseUser(ctx, id); err != nil {
-		return err
-	}
-	return r.engine.Release(ctx, id)
-}
-
-// rest gives back what a container that ended for good still holds.
-func (r *Reconciler) rest(s *stack, v runtime.View) {
-	k := s.keeper(v.ID)
-	k.start.Lock()
-	defer k.start.Unlock()
-	if err := r.disconnect(r.ctx, v.ID); err != nil && r.ctx.Err() == nil {
-		r.logf("take down the network of %s: %v", v.Name, err)
-	}
-}
-
-// finish rests a container that ended by itself, and removes one that was made for a single run.
-func (r *Reconciler) finish(s *stack, v runtime.View) {
-	r.rest(s, v)
-	if !v.AutoRemove || v.Intent != runtime.IntentRun {
-		return
-	}
-	if err := r.removeContainer(r.ctx, v.ID, true); err != nil && r.ctx.Err() == nil {
-		r.logf("remove %s: %v", v.Name, err)
-	}
-}
-
-// stopContainer ends a container for good, as far as this operation goes.
-func (r *Reconciler) stopContainer(ctx context.Context, a stopRequest) error {
-	v, err := r.engine.Get(a.id)
-	if err != nil {
-		return nil // gone already
-	}
-	s := r.stack(v.Stack)
-	s.keeper(a.id).rest()
-	if err := r.engine.Stop(ctx, a.id, a.grace); err != nil {
-		return err
-	}
-	r.rest(s, v)
-	s.notify()
-	return nil
-}
-
-// removeContainer deletes a container, with volumes its anonymous volumes too.
-func (r *Reconciler) removeContainer(ctx context.Context, id string, volumes bool) error {
-	v, err := r.engine.Get(id)
-	if err != nil {
-		return nil // gone already
-	}
-	s := r.stack(v.Stack)
-	k := s.keeper(id)
-	k.rest()
-	k.start.Lock()
-	defer k.start.Unlock()
-	if err := r.disconnect(ctx, id); err != nil {
-		return err
-	}
-	err = r.engine.Remove(ctx, id, func(v runtime.View) error {
-		r.networks.Release(id)
-		if err := r.volumes.ReleaseUser(ctx, id); err != nil {
-			return err
-		}
-		if !volumes {
-			return nil
-		}
-		return r.removeAnonymous(ctx, v)
-	})
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	delete(s.keepers, id)
-	s.mu.Unlock()
-	s.notify()
-	return nil
-}
-
-func (r *Reconciler) removeAnonymous(ctx context.Context, v runtime.View) error {
-	anonymous := v.Anonymous
-	if v.Phase == runtime.Making { // some may have been made and not recorded yet
-		for _, m := range v.MountSpecs {
-			if m.Type == spec.MountVolume && m.Source == "" {
-				anonymous = append(anonymous, voldriver.AnonymousName(v.Stack, v.ID, m.Target))
-			}
-		}
-	}
-	for _, name := range anonymous {
-		if len(r.volumeUsers(name, v.ID)) > 0 {
-			continue // another container took it over
-		}
-		if err := r.volumes.Remove(ctx, name); err != nil && !isNotFound(err) {
-			return err
-		}
-	}
-	return nil
-}
-
-// volumeUsers are the names of the containers that mount a volume, but for one.
-func (r *Reconciler) volumeUsers(name, except string) []string {
-	var users []string
-	for _, v := range r.engine.List("") {
-		if v.ID != except && slices.Contains(v.Volumes, name) {
-			users = append(users, v.Name)
-		}
-	}
-	return users
-}
-
-func hasPorts(endpoints []netdriver.Endpoint) bool {
-	return slices.ContainsFunc(endpoints, func(ep netdriver.Endpoint) bool { return len(ep.Ports) > 0 })
 }
 
 // hostEntries are the container's own names for /etc/hosts.

@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -37,7 +36,7 @@ func (r *Reconciler) PlanUp(ctx context.Context, desired *spec.Stack, opts plann
 // are still done; the errors come back together.
 func (r *Reconciler) Up(ctx context.Context, desired *spec.Stack, opts UpOptions, sink Sink) (int, error) {
 	s := r.stack(desired.Name)
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, sink)
 	if err != nil {
 		return 0, err
 	}
@@ -122,7 +121,7 @@ func (r *Reconciler) check(desired *spec.Stack) error {
 			errs = append(errs, &AddressError{Address: spec.ServiceAddress(name).String(), Position: svc.Position, Err: err})
 		}
 	}
-	return errors.Join(errs...)
+	return joined(errs)
 }
 
 func fileOf(desired *spec.Stack, name string) *spec.File {
@@ -175,7 +174,7 @@ func (r *Reconciler) planOp(ctx context.Context, name string, desired *spec.Stac
 // Do plans an operation and executes it; it returns the number of actions taken.
 func (r *Reconciler) Do(ctx context.Context, name string, desired *spec.Stack, op Op, sink Sink) (int, error) {
 	s := r.stack(name)
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, sink)
 	if err != nil {
 		return 0, err
 	}
@@ -192,7 +191,7 @@ func (r *Reconciler) Do(ctx context.Context, name string, desired *spec.Stack, o
 // Forget removes what is kept of a stack after a `down`, when nothing of it is left: its shim, its desired state.
 func (r *Reconciler) Forget(ctx context.Context, name string) error {
 	s := r.stack(name)
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -223,8 +222,10 @@ type Status struct {
 	runtime.View
 	State   string
 	NextTry time.Time // of a restart under back-off
+	Probe   *Probe    // the last result of its health check in this run; nil where this daemon saw none
 }
 
 func (r *Reconciler) status(v runtime.View) Status {
-	return Status{View: v, State: r.state(v), NextTry: r.stack(v.Stack).keeper(v.ID).next()}
+	restarting, next, last := r.stack(v.Stack).peek(v.ID)
+	return Status{View: v, State: state(v, restarting), NextTry: next, Probe: last}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
+	"github.com/stack-run/stack/runtime/shim"
 	"github.com/stack-run/stack/spec"
 )
 
@@ -17,11 +18,16 @@ var ErrCondition = errors.New("dependency failed to start")
 type ContainerError struct {
 	Container runtime.View
 	Reason    string
+	Detail    string // what the last health check said; may be empty
 	Err       error
 }
 
 func (e *ContainerError) Error() string {
-	return fmt.Sprintf("container %s %s", e.Container.Name, e.Reason)
+	text := fmt.Sprintf("container %s %s", e.Container.Name, e.Reason)
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	return text
 }
 
 func (e *ContainerError) Unwrap() error { return e.Err }
@@ -46,26 +52,38 @@ var conditionWords = map[string]string{
 	spec.Started: "started", spec.Healthy: "healthy", spec.CompletedSuccessfully: "completed", planner.RunningOrHealthy: "running",
 }
 
+// holds tells whether a condition holds for all containers of a service. Containers that a user stopped don't count, unless
+// what is waited for is their end.
 func (r *Reconciler) holds(ctx context.Context, name, service, condition string) (bool, error) {
-	found := false
-	for _, v := range r.engine.List(name) {
-		if v.Service != service || v.OneOff || v.Phase != runtime.Made {
+	found, stopped := false, ""
+	for _, v := range r.engine.Service(name, service) {
+		if v.OneOff || v.Phase != runtime.Made {
 			continue
 		}
-		if v.Intent == runtime.IntentStop && !v.Running() {
-			continue // a user stopped it: nobody waits for it
+		if v.Intent == runtime.IntentStop && !v.Running() && condition != spec.CompletedSuccessfully {
+			stopped = v.Name
+			continue
 		}
 		found = true
 		if ok, err := r.containerHolds(ctx, v, condition); !ok || err != nil {
 			return false, err
 		}
 	}
-	return found, nil
+	switch {
+	case found:
+		return true, nil
+	case stopped != "":
+		return false, fmt.Errorf("%w: container %s was stopped; start it first", ErrCondition, stopped)
+	}
+	return false, fmt.Errorf("%w: service %s has no container", ErrCondition, service)
 }
 
 // containerHolds is the meaning of each condition for one container.
 func (r *Reconciler) containerHolds(ctx context.Context, v runtime.View, condition string) (bool, error) {
 	state := r.state(v)
+	if state == planner.Created {
+		return false, failed(v, "was never started") // starts come before waits: nobody is about to
+	}
 	_, checked := r.healthcheck(ctx, v)
 	switch condition {
 	case spec.Healthy:
@@ -95,8 +113,12 @@ func (r *Reconciler) healthy(v runtime.View, state string) (bool, error) {
 	switch {
 	case state == planner.Exited:
 		return false, failed(v, fmt.Sprintf("exited (%d)", v.State.ExitCode))
-	case v.Health == planner.Unhealthy:
-		return false, failed(v, "is unhealthy")
+	case state == planner.Running && v.Health == planner.Unhealthy:
+		err := &ContainerError{Container: v, Reason: "is unhealthy", Err: ErrCondition}
+		if _, _, last := r.stack(v.Stack).peek(v.ID); last != nil {
+			err.Detail = "its health check failed: " + last.String()
+		}
+		return false, err
 	}
 	return state == planner.Running && v.Health == planner.Healthy, nil
 }
@@ -107,14 +129,21 @@ func failed(v runtime.View, reason string) error {
 
 // state is a container's state in the planner's words.
 func (r *Reconciler) state(v runtime.View) string {
+	restarting, _, _ := r.stack(v.Stack).peek(v.ID)
+	return state(v, restarting)
+}
+
+// state is the same for who knows whether a restart is due or on its way. Between an end and the decision what becomes of
+// it, the policy tells.
+func state(v runtime.View, restarting bool) string {
 	switch {
 	case v.Phase != runtime.Made:
 		return planner.Broken
-	case v.State.Status == "paused":
+	case v.State.Status == shim.Paused:
 		return planner.Paused
 	case v.Running():
 		return planner.Running
-	case v.Intent == runtime.IntentRun && shouldRestart(v):
+	case v.Intent == runtime.IntentRun && (restarting || shouldRestart(v)):
 		return planner.Restarting
 	case v.State.Started.IsZero():
 		return planner.Created

@@ -2,11 +2,13 @@ package reconciler
 
 import (
 	"context"
-	"errors"
 	"fmt"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/runtime"
+	"github.com/stack-run/stack/runtime/shim"
 )
 
 // watch handles what the engine sees happening to containers.
@@ -14,7 +16,7 @@ func (r *Reconciler) watch() {
 	for {
 		select {
 		case ev := <-r.engine.Events():
-			r.tasks.Go(func() { r.handle(ev) })
+			r.spawn(func() { r.handle(ev) })
 		case <-r.ctx.Done():
 			return
 		}
@@ -28,12 +30,11 @@ func (r *Reconciler) handle(ev runtime.Event) {
 	if err != nil {
 		return // removed meanwhile
 	}
-	if v.Running() {
+	switch v.State.Status {
+	case shim.Running, shim.Paused:
 		r.monitor(s, v)
-		return
-	}
-	if ev.Kind == "exit" || ev.Kind == "lost" || ev.Kind == "state" {
-		r.ended(s, v)
+	case shim.Exited:
+		r.ended(s, v.ID)
 	}
 }
 
@@ -46,7 +47,12 @@ func (r *Reconciler) takeover(ctx context.Context) error {
 	var endpoints []netdriver.Endpoint
 	for _, v := range all {
 		live[v.ID] = true
-		endpoints = append(endpoints, v.Endpoints...)
+		for _, ep := range v.Endpoints {
+			if v.Connected == "" {
+				ep.Ports = nil // it keeps its addresses, nothing is published
+			}
+			endpoints = append(endpoints, ep)
+		}
 		for _, name := range v.Volumes {
 			users[name] = append(users[name], v.ID)
 		}
@@ -58,26 +64,54 @@ func (r *Reconciler) takeover(ctx context.Context) error {
 		return fmt.Errorf("take over volumes: %w", err)
 	}
 	if err := r.engine.Takeover(ctx); err != nil {
-		return fmt.Errorf("take over containers: %w", err)
+		r.logf("take over containers: %v", err) // those of other stacks are no worse for it
 	}
-	var errs []error
-	for _, v := range r.engine.List("") {
-		if v.Phase != runtime.Made {
-			if err := r.removeContainer(ctx, v.ID, true); err != nil {
-				r.logf("clean up %s: %v", v.Name, err)
-			}
-			delete(live, v.ID)
-			continue
-		}
-		s := r.stack(v.Stack)
-		if v.Running() {
-			r.monitor(s, v)
-		} else if v.Intent == runtime.IntentRun {
-			r.tasks.Go(func() { r.ended(s, v) })
-		}
-	}
+	ended := r.settle(ctx, live)
 	if err := r.networks.Sweep(ctx, live); err != nil {
-		errs = append(errs, fmt.Errorf("take over networks: %w", err))
+		return fmt.Errorf("take over networks: %w", err)
 	}
-	return errors.Join(errs...)
+	for _, v := range ended {
+		r.spawn(func() { r.ended(r.stack(v.Stack), v.ID) })
+	}
+	return nil
+}
+
+// atOnce bounds the containers looked after at the same time at the start.
+const atOnce = 8
+
+// settle watches over the containers that run, gives back what those that ended hold, and removes those that a crash left
+// half-made or that were made for a run that is over. It returns those that ended, for their restart policies.
+func (r *Reconciler) settle(ctx context.Context, live map[string]bool) (ended []runtime.View) {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for _, v := range r.engine.List("") {
+		s := r.stack(v.Stack)
+		switch {
+		case v.Phase != runtime.Made, v.AutoRemove && !v.Running():
+			delete(live, v.ID)
+			group.Go(func() error {
+				if err := r.removeContainer(ctx, v.ID, v.Phase != runtime.Removing || v.DropVolumes); err != nil {
+					r.logf("clean up %s: %v", v.Name, err)
+				}
+				return nil
+			})
+		case v.Running():
+			r.monitor(s, v)
+		default:
+			if v.Intent == runtime.IntentRun {
+				ended = append(ended, v)
+			}
+			group.Go(func() error {
+				k := s.keeper(v.ID)
+				k.life.Lock()
+				defer k.life.Unlock()
+				if err := r.disconnect(ctx, v.ID); err != nil {
+					r.logf("clean up %s: %v", v.Name, err)
+				}
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // none returns an error
+	return ended
 }

@@ -55,8 +55,10 @@ func (e *Engine) Remove(ctx context.Context, id string, cleanup func(View) error
 	if v.Running() {
 		return fmt.Errorf("remove container %s: %w; stop it first", v.Name, ErrRunning)
 	}
-	if err := c.update(func(r *Record) { r.Phase = Removing }); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	if v.Phase != Removing {
+		if err := c.update(func(r *Record) { r.Phase = Removing }); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	if err := e.release(ctx, c, v); err != nil {
 		return fmt.Errorf("remove container %s: %w", v.Name, err)
