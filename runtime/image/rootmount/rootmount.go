@@ -113,12 +113,18 @@ func (r *request) mountLong() error {
 	return unix.Mount(r.source, target, r.fstype, r.flags, strings.Join(options, ","))
 }
 
-// onThread runs f on a thread that ends with it, so that f may change the thread's working directory and namespaces.
+// onThread runs f on a thread that ends with it, so that f may change the thread's working directory and namespaces. That is
+// any but the process's first one, which Go never ends.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked
-		done <- f()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			done <- onThread(f) // on another one, as this is taken
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- f() // never unlocked
 	}()
 	return <-done
 }

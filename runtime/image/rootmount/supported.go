@@ -21,7 +21,7 @@ func Supported(dir string) error {
 			return err
 		}
 	}
-	userns, err := anyUserNamespace()
+	userns, err := userNamespace(1)
 	if err != nil {
 		return fmt.Errorf("%w: no user namespace: %w", ErrMapped, err)
 	}
@@ -39,11 +39,11 @@ func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, ",", `\,`, ":", `\:`).Replace(path)
 }
 
-// anyUserNamespace makes one by a process that is stopped before it has run a single instruction of its program.
-func anyUserNamespace() (*os.File, error) {
+// userNamespace makes one with so many ids, by a process that is stopped before it has run a single instruction of its program.
+func userNamespace(ids int) (*os.File, error) {
 	runtime.LockOSThread() // the tracer of the process is this thread
 	defer runtime.UnlockOSThread()
-	maps := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 1 << 20, Size: 1}}
+	maps := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 1 << 20, Size: ids}}
 	p, err := os.StartProcess("/proc/self/exe", []string{"userns"}, &os.ProcAttr{Sys: &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWUSER, UidMappings: maps, GidMappings: maps, Ptrace: true,
 	}})

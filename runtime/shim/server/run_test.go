@@ -285,30 +285,3 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	h.event("hungry", shim.KindOOM)
 }
-
-func TestUserNamespace(t *testing.T) {
-	h := newHost(t)
-	maps := []shim.IDMap{{Container: 0, Host: 200000, Size: 65536}}
-	box, err := h.Sandbox(ctx(t), shim.SandboxRequest{ID: "mapped", UIDs: maps, GIDs: maps, Sysctls: map[string]string{"net.ipv4.ip_forward": "1"}})
-	must(t, err)
-	r := h.bundle("mapped", func(s *specs.Spec) {
-		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: "network", Path: box.Netns}, specs.LinuxNamespace{Type: "user", Path: box.Userns})
-	}, "cat", "/proc/self/uid_map", "/proc/sys/net/ipv4/ip_forward", ";", "id", ";", "sleep")
-	// What the container's root owns is readable for all; the folders on the way to it must be passable.
-	for dir := r.Bundle; dir != "/"; dir = filepath.Dir(dir) {
-		must(t, os.Chmod(dir, 0o755))
-		if dir == os.TempDir() {
-			must(t, os.Chmod(dir, 0o777|os.ModeSticky))
-			break
-		}
-	}
-	reply := h.run(r)
-	eventually(t, "output", func() bool {
-		return strings.Join(strings.Fields(h.output(r)), " ") == "0 200000 65536 1 0 0 [0]" || strings.Join(strings.Fields(h.output(r)), " ") == "0 200000 65536 1 0 0 []"
-	})
-	info, err := os.Stat(filepath.Join("/proc", itoa(reply.PID)))
-	must(t, err)
-	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 200000 {
-		t.Errorf("root of the container is %d on the host", uid)
-	}
-}

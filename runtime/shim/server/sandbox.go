@@ -147,12 +147,18 @@ func sysctlPath(name string) (string, bool) {
 	return path, strings.HasPrefix(path, "/proc/sys/")
 }
 
-// onThread runs f on a thread that ends with it, so that f may change the thread's namespaces.
+// onThread runs f on a thread that ends with it, so that f may change the thread's namespaces. That is any but the process's
+// first one, which Go never ends: it would keep the namespaces, and /proc/self would show them.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked
-		done <- f()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			done <- onThread(f) // on another one, as this is taken
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- f() // never unlocked
 	}()
 	return <-done
 }

@@ -143,6 +143,22 @@ func run(name string, args []string) {
 		if err := cmd.Start(); err != nil {
 			fmt.Println(err)
 		}
+	case "owner":
+		for _, path := range args {
+			info, err := os.Lstat(path)
+			if err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+			st := info.Sys().(*syscall.Stat_t)
+			fmt.Println(st.Uid, st.Gid)
+		}
+	case "chown":
+		uid, _ := strconv.Atoi(args[0])
+		if err := os.Lchown(args[1], uid, uid); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 	case "pid":
 		fmt.Println(os.Getpid())
 	default:
