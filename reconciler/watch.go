@@ -67,6 +67,11 @@ func (r *Reconciler) takeover(ctx context.Context) error {
 		r.logf("take over containers: %v", err) // those of other stacks are no worse for it
 	}
 	ended := r.settle(ctx, live)
+	for _, n := range r.networks.List() { // after a reboot they are on record only
+		if _, _, err := r.networks.Ensure(ctx, n); err != nil {
+			r.logf("take over networks: %v", err)
+		}
+	}
 	if err := r.networks.Sweep(ctx, live); err != nil {
 		return fmt.Errorf("take over networks: %w", err)
 	}
