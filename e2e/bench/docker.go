@@ -41,9 +41,6 @@ func (d *docker) start(ctx context.Context, images *images) error {
 	if err := exec.Command("cp", "-a", "--reflink=auto", base, d.root).Run(); err != nil { // on disk: dockerd's overlays need it
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(d.root, "work"), 0o755); err != nil {
-		return err
-	}
 	cmd := exec.Command("unshare", "--mount", "bash", "-euc", engine, "dockerd", d.root, d.pid)
 	cmd.Dir, cmd.Env = "/", os.Environ()
 	var log bytes.Buffer
@@ -63,21 +60,25 @@ func (d *docker) start(ctx context.Context, images *images) error {
 }
 
 func (d *docker) file(compose string) error {
-	return os.WriteFile(filepath.Join(d.root, "work/compose.yaml"), []byte(compose), 0o644)
+	return os.WriteFile(filepath.Join(d.root, "compose.yaml"), []byte(compose), 0o644)
 }
 
-// in runs a program beside the engine.
+// in runs a program where the engine runs.
 func (d *docker) in(args ...string) error {
 	pid, err := os.ReadFile(d.pid)
 	if err != nil {
 		return err
 	}
-	return d.run(append([]string{"nsenter", "-t", string(bytes.TrimSpace(pid)), "-m", "--wd=/work"}, args...)...)
+	return d.run(append([]string{"nsenter", "-t", string(bytes.TrimSpace(pid)), "-m", "-r", "-w"}, args...)...)
 }
 
-func (d *docker) up() error   { return d.in("docker-compose", "up", "-d") }
-func (d *docker) down() error { return d.in("docker-compose", "down", "-t", "0") }
-func (d *docker) pull() error { return d.in("docker-compose", "pull", "-q") }
+func (d *docker) compose(args ...string) error {
+	return d.in(append([]string{"docker-compose", "-f", "/compose.yaml"}, args...)...)
+}
+
+func (d *docker) up() error   { return d.compose("up", "-d") }
+func (d *docker) down() error { return d.compose("down", "-t", "0") }
+func (d *docker) pull() error { return d.compose("pull", "-q") }
 
 func (d *docker) memory() (int64, error) {
 	return d.box.memory("dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy")

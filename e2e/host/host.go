@@ -27,13 +27,14 @@ type Host struct {
 	Root   string // STACK_ROOT
 	RunDir string // STACK_RUN, as the machine sees it
 
-	machine *Machine
-	bin     string
-	env     []string
-	before  state
-	servers []*images.Running
-	config  string
-	disk    int64
+	machine  *Machine
+	bin      string
+	env      []string
+	before   state
+	servers  []*images.Running
+	config   string
+	disk     int64
+	mirrored bool
 }
 
 // Mirror is the machine's registry that mirrors docker.io.
@@ -61,7 +62,7 @@ func New(t testing.TB, options ...Option) *Host {
 		T: t, Dir: filepath.Join(dir, "work"), Root: filepath.Join(dir, "root"), RunDir: "/run/stack",
 		config: "addressPools: [{base: 10.210.0.0/16, size: 24}]\nregistries:\n  docker.io:\n    mirrors: [http://" + Mirror + "]\n",
 	}
-	mirrored := h.config
+	plain := h.config
 	for _, o := range options {
 		o(h)
 	}
@@ -76,19 +77,38 @@ func New(t testing.TB, options ...Option) *Host {
 	h.env = append(cleanEnv(),
 		"PATH="+h.bin+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME="+dir,
 		"STACK_ROOT="+h.Root, "STACK_RUN="+h.RunDir, "STACK_CONFIG="+filepath.Join(dir, "config.yaml"))
-	machine, err := Boot()
-	h.must(err)
-	h.machine = machine
-	t.Cleanup(func() { h.must(machine.Stop()) })
-	if h.disk > 0 {
-		h.Sh(fmt.Sprintf(`truncate -s %d ../disk && mkfs.ext4 -q -m 0 ../disk && mkdir -p $STACK_ROOT && mount -o loop ../disk $STACK_ROOT && rmdir $STACK_ROOT/lost+found`, h.disk))
-	}
-	if strings.HasPrefix(h.config, mirrored) {
-		h.Registry(images.Registry{Addr: Mirror})
-	}
+	h.mirrored = strings.HasPrefix(h.config, plain)
+	h.boot()
+	t.Cleanup(func() { h.must(h.machine.Stop()) })
 	h.before = h.observe()
 	t.Cleanup(h.finish)
 	return h
+}
+
+func (h *Host) boot() {
+	h.T.Helper()
+	machine, err := Boot()
+	h.must(err)
+	h.machine = machine
+	if h.disk > 0 {
+		h.Sh(fmt.Sprintf(`[ -e ../disk ] || { truncate -s %d ../disk; mkfs.ext4 -q -m 0 ../disk; }
+			mkdir -p $STACK_ROOT; mount -o loop ../disk $STACK_ROOT; rm -rf $STACK_ROOT/lost+found`, h.disk))
+	}
+	if h.mirrored {
+		h.Registry(images.Registry{Addr: Mirror})
+	}
+}
+
+// Reboot takes the machine's power away and boots it again: all processes, mounts, links and /run are gone, the disk stays.
+func (h *Host) Reboot() {
+	h.T.Helper()
+	for _, server := range h.servers {
+		server.Stop()
+	}
+	h.servers = nil
+	h.must(h.machine.Stop())
+	h.boot()
+	h.before = h.observe()
 }
 
 // cleanEnv is the environment without what would steer Stack or Compose.
