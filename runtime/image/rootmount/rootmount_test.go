@@ -23,8 +23,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// folders makes folders below a new one and returns it. What a test mounts there is unmounted at its end, and nothing may be
-// left then.
+// folders makes folders below a new one and returns it. As on hosts with systemd, mounts made there are made in other mount
+// namespaces as well. What a test mounts on root is unmounted at its end, and nothing may be left then.
 func folders(t *testing.T, names ...string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -34,7 +34,10 @@ func folders(t *testing.T, names ...string) string {
 	for _, name := range names {
 		must(t, os.MkdirAll(filepath.Join(dir, name), 0o755))
 	}
+	must(t, unix.Mount(dir, dir, "", unix.MS_BIND, ""))
+	must(t, unix.Mount("", dir, "", unix.MS_SHARED, ""))
 	t.Cleanup(func() {
+		defer unix.Unmount(dir, unix.MNT_DETACH)
 		_ = unix.Unmount(filepath.Join(dir, "root"), unix.MNT_DETACH)
 		if left := mountsBelow(t, dir); len(left) > 0 {
 			t.Errorf("mounts left:\n%s", strings.Join(left, ""))
@@ -48,7 +51,7 @@ func mountsBelow(t *testing.T, dir string) (found []string) {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
 	for line := range strings.Lines(string(table)) {
-		if strings.Contains(line, dir) {
+		if strings.Contains(line, dir+"/") {
 			found = append(found, line)
 		}
 	}
@@ -157,7 +160,7 @@ func TestBindWithOwnersOfAUserNamespace(t *testing.T) {
 	owners(t, map[string]string{root: "1048576:1048576", root + "/a": "1048583:1048584"})
 	asRoot(t, root, func() error { return os.WriteFile("new", nil, 0o600) })
 	owners(t, map[string]string{dir + "/source/new": "0:0"})
-	if table := mountsBelow(t, root); len(table) != 1 || !strings.Contains(table[0], "nosuid") {
+	if table := mountsBelow(t, dir); len(table) != 1 || !strings.Contains(table[0], "nosuid") {
 		t.Errorf("mount table:\n%s", strings.Join(table, ""))
 	}
 }
