@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -17,9 +19,12 @@ type Container struct {
 
 	mu     sync.Mutex
 	record Record
-	state  shim.State
-	userns string // path of the user namespace of its sandbox
-	gone   bool   // removed; kept only by those who still hold the pointer
+	lines  int // of the record's file
+	// written is the hash of its last line: a change that changes nothing is not written.
+	written [sha256.Size]byte
+	state   shim.State
+	userns  string // path of the user namespace of its sandbox
+	gone    bool   // removed; kept only by those who still hold the pointer
 	// released says that the shim holds nothing of it any more, as far as this process knows.
 	released bool
 	// changed is closed, and made anew, at each change of state.
@@ -54,7 +59,18 @@ func (c *Container) update(change func(*Record)) error {
 	if c.gone {
 		return nil
 	}
-	return writeRecord(c.dir, &c.record)
+	data, err := json.Marshal(&c.record)
+	if err != nil {
+		return fmt.Errorf("container %s: %w", c.record.Name, err)
+	}
+	sum := sha256.Sum256(data)
+	if c.lines > 0 && sum == c.written {
+		return nil
+	}
+	if c.lines, err = writeRecordLine(c.dir, c.record.Name, append(data, '\n'), c.lines); err == nil {
+		c.written = sum
+	}
+	return err
 }
 
 // setState takes over what the shim reported and tells whether it is news.

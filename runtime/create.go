@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/stack-run/stack/runtime/shim"
 )
@@ -20,20 +21,20 @@ func (e *Engine) Create(ctx context.Context, r Record, prepare func(*Record) err
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return View{}, fmt.Errorf("container %s: %w", r.Name, err)
 	}
-	if err := writeRecord(dir, &r); err != nil {
+	lines, err := writeRecord(dir, &r, 0)
+	if err != nil {
 		return View{}, errors.Join(err, os.RemoveAll(dir))
 	}
 	c := e.add(r)
+	c.lines = lines
 	done := r
-	err := prepare(&done)
+	if err = prepare(&done); err == nil {
+		if _, err = e.opts.Images.Rootfs(ctx, r.ImageID, r.ID, dir); err == nil {
+			done.Phase = Made
+		}
+	}
 	if updateErr := c.update(func(r *Record) { *r = done }); err == nil {
 		err = updateErr
-	}
-	if err == nil {
-		_, err = e.opts.Images.Rootfs(ctx, r.ImageID, r.ID, dir)
-	}
-	if err == nil {
-		err = c.update(func(r *Record) { r.Phase = Made })
 	}
 	if err != nil {
 		return c.View(), fmt.Errorf("create container %s: %w", r.Name, err)
@@ -56,8 +57,8 @@ func (e *Engine) Remove(ctx context.Context, id string, cleanup func(View) error
 		return fmt.Errorf("remove container %s: %w; stop it first", v.Name, ErrRunning)
 	}
 	if v.Phase != Removing {
-		if err := c.update(func(r *Record) { r.Phase = Removing }); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+		if err := c.update(func(r *Record) { r.Phase = Removing }); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOSPC) {
+			return err // on a full disk, removing is what helps
 		}
 	}
 	if err := e.release(ctx, c, v); err != nil {

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -111,21 +112,63 @@ func NewID() string {
 
 const recordName = "container.json"
 
-// writeRecord replaces the record in dir in one step. It is not synced: after a power loss a torn or missing record is a
-// half-made container, which is removed and made again.
-func writeRecord(dir string, r *Record) error {
+// recordLines is how many lines a record's file may have before it is written anew.
+const recordLines = 16
+
+// writeRecord appends a record to its file, of which the last whole line counts, and returns the number of lines it has
+// then. lines is what it had, 0 where that is not known: then, and when there are too many, the file is replaced by one
+// with a single line. A change is an append, and not a new file, because file systems make new inodes slowly where many
+// were deleted lately. It is not synced: after a power loss a torn or missing record is a half-made container, which is
+// removed and made again.
+func writeRecord(dir string, r *Record, lines int) (int, error) {
 	data, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("container %s: %w", r.Name, err)
+		return lines, fmt.Errorf("container %s: %w", r.Name, err)
 	}
-	tmp := filepath.Join(dir, recordName+".tmp")
+	return writeRecordLine(dir, r.Name, append(data, '\n'), lines)
+}
+
+func writeRecordLine(dir, name string, data []byte, lines int) (int, error) {
+	path := filepath.Join(dir, recordName)
+	if lines > 0 && lines < recordLines {
+		if err := appendFile(path, data); err != nil {
+			return 0, fmt.Errorf("container %s: write record: %w", name, err)
+		}
+		return lines + 1, nil
+	}
+	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("container %s: write record: %w", r.Name, err)
+		return 0, fmt.Errorf("container %s: write record: %w", name, err)
 	}
-	if err := os.Rename(tmp, filepath.Join(dir, recordName)); err != nil {
-		return fmt.Errorf("container %s: write record: %w", r.Name, err)
+	if err := os.Rename(tmp, path); err != nil {
+		return 0, fmt.Errorf("container %s: write record: %w", name, err)
 	}
-	return nil
+	return 1, nil
+}
+
+func appendFile(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// readRecord reads the last whole line of a record's file.
+func readRecord(dir string) (*Record, error) {
+	data, err := os.ReadFile(filepath.Join(dir, recordName))
+	if err != nil {
+		return nil, err
+	}
+	lines := bytes.Split(data, []byte("\n"))
+	for i := len(lines) - 1; i >= 0; i-- {
+		r := &Record{}
+		if len(lines[i]) > 0 && json.Unmarshal(lines[i], r) == nil {
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("%s holds no record", recordName)
 }
 
 // readRecords reads all containers below <root>/stacks. A folder without a readable record is what a crash left of a
@@ -146,9 +189,8 @@ func readRecords(root string) ([]*Record, error) {
 			return nil, fmt.Errorf("read containers of stack %s: %w", stack.Name(), err)
 		}
 		for _, e := range entries {
-			r := &Record{}
-			data, err := os.ReadFile(filepath.Join(dir, e.Name(), recordName))
-			if err != nil || json.Unmarshal(data, r) != nil || r.ID != e.Name() {
+			r, err := readRecord(filepath.Join(dir, e.Name()))
+			if err != nil || r.ID != e.Name() {
 				r = &Record{ID: e.Name(), Name: e.Name(), Stack: stack.Name(), Phase: Making}
 			}
 			records = append(records, r)
