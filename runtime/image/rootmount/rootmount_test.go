@@ -96,6 +96,7 @@ func asRoot(t *testing.T, dir string, f func() error) {
 		if err := errors.Join(unix.Unshare(unix.CLONE_FS), unix.Chdir(dir)); err != nil {
 			return err
 		}
+		defer unix.Chdir("/") // the thread may live a little longer
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETFSGID, base, 0, 0); errno != 0 {
 			return errno
 		}
