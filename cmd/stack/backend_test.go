@@ -213,7 +213,6 @@ func (r *recorder) PruneNetworks(context.Context) ([]string, error) {
 type ended struct {
 	out, err io.Reader
 	code     int
-	in       *bytes.Buffer
 }
 
 func said(text string, code int) *ended {

@@ -94,10 +94,7 @@ func TestPowerFailureDropsWhatWasNotSynced(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As it is found after another boot: the record still there, the files as the disk happened to have them.
-	var chains []string
-	for _, id := range []string{img.ChainID} {
-		chains = append(chains, id)
-	}
+	chains := []string{img.ChainID}
 	record, err := json.Marshal(map[string]any{"boot": "another", "chains": chains})
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 )
@@ -115,7 +116,7 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 // openBolt opens the database, waiting for a lock only as long as a process on its way out may hold it.
 func openBolt(path string) (*bolt.DB, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 3 * time.Second})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, ErrLocked
 	}
 	return db, err

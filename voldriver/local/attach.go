@@ -27,7 +27,7 @@ func (Backend) Check(options map[string]string) error {
 		switch key {
 		case "type", "o", "device":
 		case "size":
-			return fmt.Errorf("driver_opts.size: %w: it needs project quotas; for a tmpfs write o: size=...", voldriver.ErrUnsupported)
+			return fmt.Errorf("driver_opts.size: %w: it needs project quotas; for a tmpfs write o: size=64m", voldriver.ErrUnsupported)
 		default:
 			return fmt.Errorf("driver_opts.%s: %w: the local driver has type, o and device", key, voldriver.ErrUnsupported)
 		}

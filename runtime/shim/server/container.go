@@ -45,14 +45,6 @@ func (c *container) running() (*run, error) {
 	return nil, shimError(shim.CodeConflict, "container %s is not running", c.id)
 }
 
-// change changes the state, keeps it in the bundle, and tells the watchers, as one step.
-func (c *container) change(kind string, f func(*shim.State)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f(&c.state)
-	c.publish(kind)
-}
-
 // publish keeps and tells the state; mu is held.
 func (c *container) publish(kind string) {
 	if c.bundle != "" {
