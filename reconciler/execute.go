@@ -48,6 +48,7 @@ type execution struct {
 	desired *spec.Stack // may be nil: operations on what runs
 	sink    Sink
 	slots   chan struct{} // bounds the actions at work
+	do      func(context.Context, planner.Action) error
 
 	mu      sync.Mutex
 	old     map[string]runtime.View // containers as they were when the plan was made, by id
@@ -63,6 +64,7 @@ func (r *Reconciler) execution(name string, desired *spec.Stack, sink Sink) *exe
 		old:     map[string]runtime.View{},
 		created: map[string]string{},
 	}
+	x.do = x.act
 	for _, v := range r.engine.List(name) {
 		x.old[v.ID] = v
 	}
@@ -163,7 +165,7 @@ func (x *execution) perform(ctx context.Context, a planner.Action) error {
 		ctx, end = x.r.begun(ctx)
 		defer end()
 	}
-	err := x.act(ctx, a)
+	err := x.do(ctx, a)
 	if err != nil && a.Optional {
 		x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: err.Error()})
 		err = nil

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -9,7 +10,9 @@ import (
 
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
+	"github.com/stack-run/stack/runtime/image"
 	"github.com/stack-run/stack/runtime/shim"
+	"github.com/stack-run/stack/spec"
 )
 
 // Defaults of health checks, as in Docker.
@@ -34,48 +37,44 @@ type healthcheck struct {
 
 // healthcheck returns the check of a container: the file's, completed by the image's.
 func (r *Reconciler) healthcheck(ctx context.Context, v runtime.View) (healthcheck, bool) {
-	var test []string
-	h := healthcheck{}
-	if img, err := r.engine.Image(ctx, v.ImageID); err == nil && img.Config.Healthcheck != nil {
-		i := img.Config.Healthcheck
-		test = i.Test
-		h = healthcheck{interval: i.Interval, timeout: i.Timeout, startPeriod: i.StartPeriod, startInterval: i.StartInterval, retries: i.Retries}
+	img, err := r.engine.Image(ctx, v.ImageID)
+	if err != nil {
+		r.logf("health check of the image of %s: %v", v.Name, err)
 	}
-	if own := v.Spec.Healthcheck; own != nil {
-		if own.Disable {
-			return healthcheck{}, false
-		}
-		if len(own.Test) > 0 {
-			test = own.Test
-		}
-		h.interval = either(own.Interval, h.interval)
-		h.timeout = either(own.Timeout, h.timeout)
-		h.startPeriod = either(own.StartPeriod, h.startPeriod)
-		h.startInterval = either(own.StartInterval, h.startInterval)
-		h.retries = either(own.Retries, h.retries)
+	return mergeHealthcheck(v.Spec.Healthcheck, img.Config.Healthcheck)
+}
+
+// mergeHealthcheck completes the file's check by the image's and the defaults; false when there is none.
+func mergeHealthcheck(own *spec.Healthcheck, ofImage *image.Healthcheck) (healthcheck, bool) {
+	if own == nil {
+		own = &spec.Healthcheck{}
 	}
-	h.interval = either(h.interval, defaultInterval)
-	h.timeout = either(h.timeout, defaultTimeout)
-	h.startInterval = either(h.startInterval, defaultStartInterval)
-	h.retries = either(h.retries, defaultRetries)
-	switch {
-	case len(test) == 0 || test[0] == "NONE":
+	if ofImage == nil {
+		ofImage = &image.Healthcheck{}
+	}
+	test := own.Test
+	if len(test) == 0 {
+		test = ofImage.Test
+	}
+	if own.Disable || len(test) == 0 || test[0] == "NONE" {
 		return healthcheck{}, false
-	case test[0] == "CMD":
+	}
+	h := healthcheck{
+		interval:      cmp.Or(own.Interval, ofImage.Interval, defaultInterval),
+		timeout:       cmp.Or(own.Timeout, ofImage.Timeout, defaultTimeout),
+		startPeriod:   cmp.Or(own.StartPeriod, ofImage.StartPeriod),
+		startInterval: cmp.Or(own.StartInterval, ofImage.StartInterval, defaultStartInterval),
+		retries:       cmp.Or(own.Retries, ofImage.Retries, defaultRetries),
+	}
+	switch test[0] {
+	case "CMD":
 		h.args = test[1:]
-	case test[0] == "CMD-SHELL":
+	case "CMD-SHELL":
 		h.args = []string{"/bin/sh", "-c", strings.Join(test[1:], " ")}
 	default:
 		h.args = []string{"/bin/sh", "-c", strings.Join(test, " ")}
 	}
 	return h, len(h.args) > 0
-}
-
-func either[T int | time.Duration](own, other T) T {
-	if own != 0 {
-		return own
-	}
-	return other
 }
 
 // monitor probes a running container by its health check until it ends. Monitoring a monitored container does nothing.

@@ -2,12 +2,17 @@ package reconciler
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
 	"github.com/stack-run/stack/spec"
 )
+
+// ErrNameTaken refuses a container name that another container has.
+var ErrNameTaken = errors.New("the name is taken")
 
 // RunOptions of a one-off container.
 type RunOptions struct {
@@ -45,6 +50,11 @@ func (r *Reconciler) Run(ctx context.Context, desired *spec.Stack, svc *spec.Ser
 	name := opts.Name
 	if name == "" {
 		name = desired.Name + "-" + svc.Name + "-run-" + runtime.NewID()[:12]
+	}
+	for _, v := range r.engine.List("") {
+		if v.Name == name {
+			return runtime.View{}, fmt.Errorf("%w: container %s is %s of stack %s; choose another one, or remove it", ErrNameTaken, name, v.Address(), v.Stack)
+		}
 	}
 	ctx, end := r.begun(ctx)
 	defer end()
