@@ -57,9 +57,7 @@ func TestUserNamespace(t *testing.T) {
 			must(t, os.Mkdir(volume, 0o755))
 			r := h.mapped("mapped", box, func(s *specs.Spec) {
 				s.Mounts = append(s.Mounts, specs.Mount{Destination: "/private", Type: "bind", Source: private, Options: []string{"bind"}})
-				if path == "" { // crun 1.8 knows no idmap option without maps beside it
-					s.Mounts = append(s.Mounts, specs.Mount{Destination: "/volume", Type: "bind", Source: volume, Options: []string{"bind", "idmap"}})
-				}
+				s.Mounts = append(s.Mounts, specs.Mount{Destination: "/volume", Type: "bind", Source: volume, Options: []string{"bind", "idmap"}})
 			}, "cat", "/proc/self/uid_map", "/proc/sys/net/ipv4/ip_forward", ";", "owner", "/", "/box", "/etc/plain", "/private", ";", "write", "/dev/stdout", "again\n", ";",
 				"id", ";", "write", "/new", "x", ";", "write", "/etc/plain", "x", ";", "chown", "7", "/etc/passwd", ";", "owner", "/new", "/etc/plain", "/etc/passwd", ";", "sleep")
 			r.Runtime = path
@@ -91,11 +89,9 @@ func TestUserNamespace(t *testing.T) {
 			if code != 0 || out != "1000 1001 []\nexec\n" {
 				t.Errorf("another user: %q, code %d", out, code)
 			}
-			if path == "" {
-				out, code = h.execute(t, shim.ExecRequest{ID: "mapped", ExecID: "c", Args: []string{"/box", "write", "/volume/x", "x", ";", "owner", "/volume", "/volume/x"}})
-				if code != 0 || out != "0 0\n0 0\n" || hostOwner(t, filepath.Join(volume, "x")) != 0 {
-					t.Errorf("the volume: %q, code %d, its file belongs to %d on the host", out, code, hostOwner(t, filepath.Join(volume, "x")))
-				}
+			out, code = h.execute(t, shim.ExecRequest{ID: "mapped", ExecID: "c", Args: []string{"/box", "write", "/volume/x", "x", ";", "owner", "/volume", "/volume/x"}})
+			if code != 0 || out != "0 0\n0 0\n" || hostOwner(t, filepath.Join(volume, "x")) != 0 {
+				t.Errorf("the volume: %q, code %d, its file belongs to %d on the host", out, code, hostOwner(t, filepath.Join(volume, "x")))
 			}
 			table, err := os.ReadFile("/proc/thread-self/mountinfo")
 			must(t, err)
