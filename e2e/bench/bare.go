@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	testimages "github.com/stack-run/stack/e2e/images"
 )
@@ -32,7 +31,7 @@ func measureBare(ctx context.Context, images *images, sizes []int, runs int, res
 	}
 	for _, n := range sizes {
 		dir := filepath.Join(b.dir, strconv.Itoa(n))
-		if err := b.run("bash", "-euc", bareSetup, "bare", dir, strconv.Itoa(n), rootfs); err != nil {
+		if _, err := b.run("bash", "-euc", bareSetup, "bare", dir, strconv.Itoa(n), rootfs); err != nil {
 			return err
 		}
 		for range runsFor(n, runs) {
@@ -41,11 +40,11 @@ func measureBare(ctx context.Context, images *images, sizes []int, runs int, res
 				{"up", `crun run -d --bundle ` + dir + `/{} c{} </dev/null >/dev/null 2>&1`},
 				{"down", `crun delete -f c{}`},
 			} {
-				begin := time.Now()
-				if err := b.run("bash", "-c", `seq `+strconv.Itoa(n)+` | xargs -P2 -I{} sh -c '`+step.command+`'`); err != nil {
+				seconds, err := b.run("bash", "-c", `seq `+strconv.Itoa(n)+` | xargs -P2 -I{} sh -c '`+step.command+`'`)
+				if err != nil {
 					return err
 				}
-				results.add(fmt.Sprintf("%s, %d", step.row, n), "crun", time.Since(begin).Seconds())
+				results.add(fmt.Sprintf("%s, %d", step.row, n), "crun", seconds)
 			}
 		}
 	}

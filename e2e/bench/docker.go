@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,15 +47,13 @@ func (d *docker) start(ctx context.Context, images *images) error {
 	if err := d.machine.Start(cmd); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(30 * time.Second); d.in("docker", "info") != nil; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("the engine does not answer:\n%s", log.Bytes())
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := d.in("docker", "info"); err == nil {
+			return nil
+		} else if time.Now().After(deadline) {
+			return fmt.Errorf("the engine does not answer: %w\n%s", err, log.Bytes())
 		}
 	}
-	if err := d.file(services(1)); err != nil {
-		return err
-	}
-	return errors.Join(d.pull(), d.up(), d.down())
 }
 
 func (d *docker) file(compose string) error {
@@ -64,21 +61,21 @@ func (d *docker) file(compose string) error {
 }
 
 // in runs a program where the engine runs.
-func (d *docker) in(args ...string) error {
+func (d *docker) in(args ...string) (float64, error) {
 	pid, err := os.ReadFile(d.pid)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	return d.run(append([]string{"nsenter", "-t", string(bytes.TrimSpace(pid)), "-m", "-r", "-w"}, args...)...)
 }
 
-func (d *docker) compose(args ...string) error {
+func (d *docker) compose(args ...string) (float64, error) {
 	return d.in(append([]string{"docker-compose", "-f", "/compose.yaml"}, args...)...)
 }
 
-func (d *docker) up() error   { return d.compose("up", "-d") }
-func (d *docker) down() error { return d.compose("down", "-t", "0") }
-func (d *docker) pull() error { return d.compose("pull", "-q") }
+func (d *docker) up() (float64, error)   { return d.compose("up", "-d") }
+func (d *docker) down() (float64, error) { return d.compose("down", "-t", "0") }
+func (d *docker) pull() (float64, error) { return d.compose("pull", "-q") }
 
 func (d *docker) memory() (int64, error) {
 	return d.box.memory("dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy")

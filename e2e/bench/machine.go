@@ -1,10 +1,11 @@
 package main
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,15 +22,26 @@ type box struct {
 	dir        string
 	env        []string
 	registries []*testimages.Running
+
+	commands io.Writer // of the shell
+	answers  *bufio.Reader
 }
+
+// shell runs the command lines it reads and answers each by its exit code and its start and end in microseconds. It is one
+// process, since moving each command's into the machine's cgroups would take longer than many a command.
+const shell = `while read -r line; do
+	begin=${EPOCHREALTIME/./}; eval "$line" >output 2>&1 </dev/null; echo "$? $begin ${EPOCHREALTIME/./}"; done`
 
 func (b *box) boot(ctx context.Context, images *images) error {
 	var err error
 	if b.dir, err = os.MkdirTemp("", "stack-bench-"); err != nil {
 		return err
 	}
-	b.env = append(os.Environ(), "HOME="+b.dir)
+	b.env = append(os.Environ(), "HOME="+b.dir, "STACK_ROOT="+filepath.Join(b.dir, "root"), "STACK_RUN=/run/stack", "STACK_CONFIG=")
 	if b.machine, err = host.Boot(); err != nil {
+		return err
+	}
+	if err := b.startShell(); err != nil {
 		return err
 	}
 	// one registry serves both images: the small ones' storage with the big one's laid over it
@@ -37,7 +49,7 @@ func (b *box) boot(ctx context.Context, images *images) error {
 	if err := os.Mkdir(merged, 0o755); err != nil {
 		return err
 	}
-	if err := b.run("mount", "-t", "overlay", "overlay", "-o", "lowerdir="+images.small+":"+images.big, merged); err != nil {
+	if _, err := b.run("mount", "-t", "overlay", "overlay", "-o", "lowerdir="+images.small+":"+images.big, merged); err != nil {
 		return err
 	}
 	running, err := testimages.Start(ctx, testimages.Registry{Addr: registry, Storage: merged, Start: b.machine.Start})
@@ -48,19 +60,46 @@ func (b *box) boot(ctx context.Context, images *images) error {
 	return nil
 }
 
-// run runs a program on the machine in the folder, and returns what it printed in its error.
-func (b *box) run(args ...string) error {
-	cmd := exec.Command(args[0], args[1:]...)
+func (b *box) startShell() error {
+	cmd := exec.Command("bash", "-c", shell)
 	cmd.Dir, cmd.Env = b.dir, b.env
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := b.machine.Start(cmd); err != nil {
+	in, err := cmd.StdinPipe()
+	if err != nil {
 		return err
 	}
-	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out.Bytes())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
 	}
-	return nil
+	b.commands, b.answers = in, bufio.NewReader(out)
+	return b.machine.Start(cmd)
+}
+
+// run runs a program on the machine in the folder and returns the seconds it took.
+func (b *box) run(args ...string) (float64, error) {
+	var line strings.Builder
+	for _, arg := range args {
+		line.WriteString(quote(arg) + " ")
+	}
+	if _, err := fmt.Fprintln(b.commands, line.String()); err != nil {
+		return 0, err
+	}
+	var code int
+	var begin, end int64
+	if _, err := fmt.Fscanln(b.answers, &code, &begin, &end); err != nil {
+		return 0, err
+	}
+	if code != 0 {
+		output, _ := os.ReadFile(filepath.Join(b.dir, "output"))
+		return 0, fmt.Errorf("%s: exit code %d\n%s", strings.Join(args, " "), code, output)
+	}
+	return float64(end-begin) / 1e6, nil
+}
+
+// quote makes one word of a line for the shell.
+func quote(arg string) string {
+	arg = strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\n", `\n`).Replace(arg)
+	return "$'" + arg + "'"
 }
 
 func (b *box) file(compose string) error {

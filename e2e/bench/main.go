@@ -24,9 +24,10 @@ type contender interface {
 	start(context.Context, *images) error
 	// file gets the stack file of the following calls.
 	file(compose string) error
-	up() error
-	down() error
-	pull() error // of the file's image, which is not there yet
+	// up, down and pull return the seconds they took; pull takes the file's image, which is not there yet.
+	up() (float64, error)
+	down() (float64, error)
+	pull() (float64, error)
 	// memory is the PSS in bytes of everything that runs but for the containers' own processes.
 	memory() (int64, error)
 	stop() error

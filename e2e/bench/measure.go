@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 )
 
 // services is a stack file of n services that sleep, on one network.
@@ -21,10 +20,26 @@ func services(n int) string {
 
 const memoryServices = 30
 
+// warmUp has the daemon running and the image there.
+func warmUp(c contender) error {
+	if err := c.file(services(1)); err != nil {
+		return err
+	}
+	for _, step := range []func() (float64, error){c.pull, c.up, c.down} {
+		if _, err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // measure takes every figure of one contender.
 func measure(ctx context.Context, c contender, images *images, sizes []int, runs int, results *table) (err error) {
 	defer func() { err = errors.Join(err, c.stop()) }()
 	if err := c.start(ctx, images); err != nil {
+		return err
+	}
+	if err := warmUp(c); err != nil {
 		return err
 	}
 	for _, n := range sizes {
@@ -35,16 +50,16 @@ func measure(ctx context.Context, c contender, images *images, sizes []int, runs
 			fmt.Fprintf(os.Stderr, "%s: %d services\n", c.name(), n)
 			for _, step := range []struct {
 				row string
-				do  func() error
+				do  func() (float64, error)
 			}{{"up", c.up}, {"up, nothing to do", c.up}, {"down", c.down}} {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				begin := time.Now()
-				if err := step.do(); err != nil {
+				seconds, err := step.do()
+				if err != nil {
 					return err
 				}
-				results.add(fmt.Sprintf("%s, %d", step.row, n), c.name(), time.Since(begin).Seconds())
+				results.add(fmt.Sprintf("%s, %d", step.row, n), c.name(), seconds)
 			}
 		}
 	}
@@ -54,11 +69,11 @@ func measure(ctx context.Context, c contender, images *images, sizes []int, runs
 	if err := c.file(fmt.Sprintf("name: bench\nservices: {big: {image: %q, command: [none]}}\n", bigImage)); err != nil {
 		return err
 	}
-	begin := time.Now()
-	if err := c.pull(); err != nil {
+	seconds, err := c.pull()
+	if err != nil {
 		return err
 	}
-	results.add(fmt.Sprintf("pull, %d layers, %d MB", bigLayers, images.bigSize>>20), c.name(), time.Since(begin).Seconds())
+	results.add(fmt.Sprintf("pull, %d layers, %d MB", bigLayers, images.bigSize>>20), c.name(), seconds)
 	return nil
 }
 
@@ -66,11 +81,17 @@ func measure(ctx context.Context, c contender, images *images, sizes []int, runs
 func measureMemory(c contender, results *table) error {
 	var used [2]int64
 	for i, n := range []int{1, memoryServices} {
-		err := errors.Join(c.file(services(n)), c.up())
-		if err == nil {
-			used[i], err = c.memory()
+		if err := c.file(services(n)); err != nil {
+			return err
 		}
-		if err := errors.Join(err, c.down()); err != nil {
+		if _, err := c.up(); err != nil {
+			return err
+		}
+		var err error
+		if used[i], err = c.memory(); err != nil {
+			return err
+		}
+		if _, err := c.down(); err != nil {
 			return err
 		}
 	}

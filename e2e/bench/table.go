@@ -47,7 +47,7 @@ func show(values []float64) string {
 }
 
 func ratio(a, b []float64) string {
-	if len(a) == 0 || len(b) == 0 {
+	if len(a) == 0 || len(b) == 0 || slices.Min(a) <= 0 {
 		return "-"
 	}
 	return fmt.Sprintf("1/%.1f", slices.Min(b)/slices.Min(a))
