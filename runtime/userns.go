@@ -68,15 +68,16 @@ func (e *Engine) checkIDs(s *spec.Service) error {
 		return err
 	}
 	ownNetwork := s.NetworkMode != "host" && !sharesNamespace(s.NetworkMode)
-	for attribute, mode := range map[string]string{"pid": s.PID, "ipc": s.IPC} {
-		if mode == "host" {
-			return unsupported(attribute, "the host's can't be shared by a container with ids of its own; leave out userns_mode or %s", attribute)
+	var errs []error
+	for _, shared := range []struct{ attribute, mode string }{{"pid", s.PID}, {"ipc", s.IPC}} {
+		if shared.mode == "host" {
+			errs = append(errs, unsupported(shared.attribute, "the host's can't be shared by a container with ids of its own; leave out userns_mode or %s", shared.attribute))
 		}
-		if sharesNamespace(mode) && ownNetwork {
-			return unsupported(attribute, "a container with ids of its own shares them with %s, and needs network_mode: %s too; or leave userns_mode out", mode, mode)
+		if sharesNamespace(shared.mode) && ownNetwork {
+			errs = append(errs, unsupported(shared.attribute, "a container with ids of its own shares them with %s, and needs network_mode: %s too; or leave userns_mode out", shared.mode, shared.mode))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // canMap tries once what containers with ids of their own need.

@@ -74,7 +74,8 @@ type StartRequest struct {
 	Cols uint16 `json:"cols,omitempty"`
 }
 
-// Mount as mount(2) takes it.
+// Mount as mount(8) takes it. The option idmap shows the files with the owners they have in the user namespace that the
+// bundle joins.
 type Mount struct {
 	Type    string   `json:"type"`
 	Source  string   `json:"source"`
