@@ -151,6 +151,16 @@ type Container struct {
 	Networks map[string]NetworkAddress `json:"networks,omitempty"` // by host name
 	Mounts   []string                  `json:"mounts,omitempty"`
 	TTY      bool                      `json:"tty,omitempty"`
+	// HealthLog is the last result of the health check in this run that this daemon has seen.
+	HealthLog *HealthProbe `json:"health_log,omitempty"`
+}
+
+// HealthProbe is one run of a health check.
+type HealthProbe struct {
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end"`
+	ExitCode int       `json:"exit_code"` // -1 when there is none: Output says why
+	Output   string    `json:"output,omitempty"`
 }
 
 // PublishedPort of a container; one entry for each host address.

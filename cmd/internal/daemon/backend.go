@@ -2,11 +2,11 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,23 +72,30 @@ func (b *backend) Containers(ctx context.Context, stack string) ([]api.Container
 }
 
 func (b *backend) Watch(ctx context.Context, stack string, send func(api.Container)) error {
-	last := map[string]api.Container{}
+	type seenState struct {
+		state, health string
+		started       time.Time
+		sent          api.Container
+	}
+	last := map[string]seenState{}
 	for {
 		changed := b.reconciler.Changed(stack)
 		seen := map[string]bool{}
 		for _, s := range b.reconciler.Containers(stack) {
 			seen[s.ID] = true
-			c := b.container(ctx, s)
-			if old, ok := last[s.ID]; !ok || old.State != c.State || old.Health != c.Health || !old.Started.Equal(c.Started) {
-				send(c)
+			now := seenState{state: s.State, health: s.Health, started: s.View.State.Started}
+			if old, ok := last[s.ID]; ok && old.state == now.state && old.health == now.health && old.started.Equal(now.started) {
+				continue
 			}
-			last[s.ID] = c
+			now.sent = b.container(ctx, s)
+			send(now.sent)
+			last[s.ID] = now
 		}
-		for id, c := range last {
+		for id, old := range last {
 			if !seen[id] {
 				delete(last, id)
-				c.State = "removed"
-				send(c)
+				old.sent.State = "removed"
+				send(old.sent)
 			}
 		}
 		select {
@@ -229,17 +236,22 @@ func (b *backend) Run(ctx context.Context, req api.RunRequest, send func(api.Eve
 	}
 	if !req.Attach {
 		if err := b.reconciler.Start(ctx, v.ID); err != nil {
-			return api.Result{}, b.failure(ctx, errors.Join(err, b.undoRun(ctx, v, req.Remove)))
+			return api.Result{}, b.failure(ctx, b.withUndo(ctx, err, v, req.Remove))
 		}
 	}
 	return api.Result{Changed: 1, Container: v.ID}, nil
 }
 
-func (b *backend) undoRun(ctx context.Context, v runtime.View, remove bool) error {
+// withUndo removes a one-off container that could not be started where it was to be removed in the end anyway, and
+// returns why it could not.
+func (b *backend) withUndo(ctx context.Context, err error, v runtime.View, remove bool) error {
 	if !remove {
-		return nil
+		return err
 	}
-	return b.reconciler.Remove(context.WithoutCancel(ctx), v.ID, true, true)
+	if undo := b.reconciler.Remove(context.WithoutCancel(ctx), v.ID, true, true); undo != nil {
+		b.options.Logf("clean up %s: %v", v.Name, undo)
+	}
+	return err
 }
 
 // find returns a container of a stack by service and replica, or by its name or id.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/stack-run/stack/cmd/internal/api"
 	"github.com/stack-run/stack/netdriver"
@@ -31,6 +32,12 @@ func (b *backend) container(ctx context.Context, s reconciler.Status) api.Contai
 	}
 	if s.State != planner.Running && s.State != planner.Paused {
 		c.PID, c.Health = 0, ""
+	}
+	if p := s.Probe; p != nil && c.Health != "" {
+		c.HealthLog = &api.HealthProbe{Start: p.Start, End: p.End, ExitCode: p.ExitCode, Output: p.Output}
+		if p.Err != nil {
+			c.HealthLog.ExitCode, c.HealthLog.Output = -1, p.Err.Error() // as Docker does
+		}
 	}
 	c.Command = b.command(ctx, s)
 	for _, ep := range s.Endpoints {
@@ -56,7 +63,7 @@ func (b *backend) container(ctx context.Context, s reconciler.Status) api.Contai
 // command is what the container runs, as one line.
 func (b *backend) command(ctx context.Context, s reconciler.Status) string {
 	var args []string
-	if img, err := b.images.Get(ctx, s.ImageID, ""); err == nil {
+	if img, err := b.engine.Image(ctx, s.ImageID); err == nil {
 		args = append(slices.Clone(img.Config.Entrypoint), img.Config.Cmd...)
 		if s.Spec.Entrypoint != nil {
 			args = nil
@@ -91,7 +98,7 @@ func published(ep netdriver.Endpoint) []api.PublishedPort {
 // exposed are the ports that the image and `expose:` name and that are not published.
 func (b *backend) exposed(ctx context.Context, s reconciler.Status, have []api.PublishedPort) []api.PublishedPort {
 	names := slices.Clone(s.Spec.Expose)
-	if img, err := b.images.Get(ctx, s.ImageID, ""); err == nil {
+	if img, err := b.engine.Image(ctx, s.ImageID); err == nil {
 		names = append(names, slices.Sorted(maps.Keys(img.Config.ExposedPorts))...)
 	}
 	var out []api.PublishedPort
@@ -143,14 +150,14 @@ func (b *backend) event(ctx context.Context, e reconciler.Event) api.Event {
 	return out
 }
 
-// failure classifies an error by type and gives it what helps: the address, the exit code, the last log lines.
+// failure classifies an error by type and gives it what helps: the address, the remedy, the exit code, the last log lines.
 func (b *backend) failure(ctx context.Context, err error) *api.Error {
 	var known *api.Error
 	if errors.As(err, &known) {
 		return known
 	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		return b.failures(ctx, many.Unwrap())
+	if many := several(err); len(many) > 0 {
+		return b.failures(ctx, many)
 	}
 	out := &api.Error{Code: code(err), Message: err.Error()}
 	var action *reconciler.ActionError
@@ -159,12 +166,23 @@ func (b *backend) failure(ctx context.Context, err error) *api.Error {
 	}
 	var fault *reconciler.AddressError
 	if errors.As(err, &fault) {
-		out.Address = fault.Address
+		out.Address, out.Message = fault.Address, located(fault.Position, fault.Err.Error())
+	}
+	var problem planner.Problem
+	if errors.As(err, &problem) {
+		out.Address, out.Message, out.Remedy = problem.Address, located(problem.Position, problem.Summary), problem.Remedy
+	}
+	var img *image.Error
+	if errors.As(err, &img) && img.Remedy != "" && strings.HasSuffix(out.Message, "; "+img.Remedy) {
+		out.Message, out.Remedy = strings.TrimSuffix(out.Message, "; "+img.Remedy), img.Remedy
+	}
+	if out.Remedy == "" {
+		out.Remedy = remedy(err)
 	}
 	var ended *reconciler.ContainerError
 	if errors.As(err, &ended) {
 		out.Code = api.Failed
-		out.Logs = b.lastLines(ctx, ended.Container.ID)
+		out.Logs = b.lastLines(context.WithoutCancel(ctx), ended.Container.ID)
 		switch {
 		case errors.Is(err, shim.ErrNoCommand):
 			out.ExitCode = 127
@@ -180,6 +198,57 @@ func (b *backend) failure(ctx context.Context, err error) *api.Error {
 	return out
 }
 
+func located(position, text string) string {
+	if position == "" {
+		return text
+	}
+	return position + ": " + text
+}
+
+// several are the errors of an operation in which several things failed; none for a single error, whatever it wraps.
+func several(err error) []error {
+	var many reconciler.Errors
+	if errors.As(err, &many) {
+		return many
+	}
+	var problems planner.Problems
+	if errors.As(err, &problems) {
+		return problems.Unwrap()
+	}
+	return nil
+}
+
+// remedies are what to do about errors whose packages don't say it themselves, first match first.
+var remedies = []struct {
+	err    error
+	remedy string
+}{
+	{netdriver.ErrPortInUse, "publish another host port, or stop what has this one"},
+	{netdriver.ErrOverlap, "give the network another subnet under `ipam:`, or leave it out to get one that is free"},
+	{netdriver.ErrConflict, "remove the network (`stack down`) so that it is made anew, or put back the options it was made with"},
+	{netdriver.ErrExhausted, "give the network a larger subnet under `ipam:`, or remove networks that nobody uses (`stack network prune`)"},
+	{netdriver.ErrNotFound, "`stack up` makes the networks of a stack file; one that is external has to be there before"},
+	{syscall.EADDRNOTAVAIL, "publish on an address that this host has, or leave the address out for all"},
+	{voldriver.ErrConflict, "remove the volume (`stack volume rm`; its data goes with it), or put back the options it was made with"},
+	{image.ErrNoSpace, "make room on the filesystem of the daemon's folder: `stack image ls` and `stack volume ls` show what is there"},
+	{shim.ErrNoSpace, "make room on the filesystem of the daemon's folder: `stack image ls` and `stack volume ls` show what is there"},
+	{syscall.ENOSPC, "make room on the filesystem of the daemon's folder: `stack image ls` and `stack volume ls` show what is there"},
+	{runtime.ErrRunning, "stop it first, or force the removal"},
+	{runtime.ErrNotRunning, "start it with `stack up` or `stack start`"},
+	{shim.ErrNoCommand, "check `command` and `entrypoint`: the program has to be in the image"},
+	{shim.ErrNotExec, "the file has to be an executable program of this machine's kind, with the x bit set"},
+	{shim.ErrLost, "the stack's shim ended in the middle of it; try again"},
+}
+
+func remedy(err error) string {
+	for _, r := range remedies {
+		if errors.Is(err, r.err) {
+			return r.remedy
+		}
+	}
+	return ""
+}
+
 func (b *backend) failures(ctx context.Context, errs []error) *api.Error {
 	var first *api.Error
 	for _, err := range errs {
@@ -187,7 +256,9 @@ func (b *backend) failures(ctx context.Context, errs []error) *api.Error {
 		if first == nil {
 			first = e
 		} else {
-			first.Others = append(first.Others, append([]api.Error{*e}, e.Others...)...)
+			others := e.Others
+			e.Others = nil
+			first.Others = append(append(first.Others, *e), others...)
 		}
 	}
 	return first
@@ -229,12 +300,16 @@ var codes = []struct {
 	{shim.ErrNoCommand, api.Failed},
 	{shim.ErrNotExec, api.Failed},
 	{shim.ErrInvalid, api.Invalid},
+	{reconciler.ErrCondition, api.Failed},
+	{reconciler.ErrNameTaken, api.Conflict},
+	{syscall.ENOSPC, api.NoSpace},
+	{syscall.EADDRNOTAVAIL, api.Invalid},
 }
 
 func code(err error) api.Code {
-	var problems planner.Problems
+	var problem planner.Problem
 	var fault *reconciler.AddressError
-	if errors.As(err, &problems) || errors.As(err, &fault) {
+	if errors.As(err, &problem) || errors.As(err, &fault) {
 		return api.Invalid
 	}
 	for _, c := range codes {

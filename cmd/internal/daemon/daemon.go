@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -60,9 +59,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer parts.close(o.Logf)
 	socket := filepath.Join(o.RunDir, "stack.sock")
-	listener, err := listen(socket)
+	listener, err := server.Listen(socket)
 	if err != nil {
-		return err
+		return fmt.Errorf("control socket: %w", err)
 	}
 	defer os.Remove(socket)
 	ctx, stop := context.WithCancel(ctx)
@@ -96,22 +95,6 @@ func shimBeside() (string, error) {
 		return "", fmt.Errorf("stack-shim is not beside %s: %w; install both into one folder", self, err)
 	}
 	return program, nil
-}
-
-// listen opens the control socket, root's alone. Whoever holds the store's lock is the only daemon of this root, so a
-// socket file that is there is a dead one's.
-func listen(socket string) (net.Listener, error) {
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
-	}
-	return l, nil
 }
 
 // parts are the opened rooms.

@@ -152,7 +152,8 @@ func (b *backend) Attach(ctx context.Context, _, container string, input bool) (
 			return nil, err
 		}
 	}
-	if v.OneOff && v.Intent == runtime.IntentNone {
+	starts := v.OneOff && v.Intent == runtime.IntentNone
+	if starts {
 		err = b.reconciler.Start(ctx, v.ID, p.theirs[1], p.theirs[2])
 	} else {
 		err = b.engine.AttachOutput(ctx, v.ID, p.theirs[1], p.theirs[2])
@@ -160,8 +161,8 @@ func (b *backend) Attach(ctx context.Context, _, container string, input bool) (
 	closeAll(p.theirs[:]...)
 	if err != nil {
 		closeAll(p.ours[:]...)
-		if v.OneOff && v.AutoRemove {
-			err = errors.Join(err, b.undoRun(ctx, v, true))
+		if starts {
+			err = b.withUndo(ctx, err, v, v.AutoRemove)
 		}
 		return nil, b.execFailure(ctx, err)
 	}
