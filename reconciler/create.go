@@ -241,11 +241,13 @@ func (r *Reconciler) endpoints(c creation, rec *runtime.Record) ([]netdriver.End
 
 func endpointNames(c creation, rec *runtime.Record, att *spec.Attachment) []string {
 	names := []string{rec.Name, rec.ID[:12]}
-	if !c.oneOff || !c.noAliases {
-		names = append([]string{c.service.Name}, append(slices.Clone(att.Aliases), names...)...)
+	if c.oneOff && c.noAliases {
+		return names
 	}
-	slices.Sort(names[1:])
-	return slices.Compact(names)
+	names = append(names, att.Aliases...)
+	names = slices.DeleteFunc(names, func(name string) bool { return name == c.service.Name })
+	slices.Sort(names)
+	return append([]string{c.service.Name}, slices.Compact(names)...)
 }
 
 // bridgeNetwork is what `network_mode: bridge` means: one network shared by all stacks of the host.
