@@ -178,6 +178,20 @@ func (x *execution) kill(ctx context.Context, a planner.Action) error {
 		now := stopRequest{id: a.ContainerID, grace: &zero}
 		return x.r.stopContainer(ctx, now)
 	}
+	v, err := x.r.engine.Get(a.ContainerID)
+	if err != nil {
+		return ignoreNotFound(err)
+	}
+	img, err := x.r.engine.Image(ctx, v.ImageID)
+	if err != nil {
+		return err
+	}
+	// As with Docker: who sends the stop signal doesn't want the container restarted.
+	if stop, err := bundle.StopSignal(&v.Spec, img.Config.ImageConfig); err == nil && stop == sig {
+		if err := x.r.engine.Update(v.ID, func(rec *runtime.Record) { rec.Intent = runtime.IntentStop }); err != nil {
+			return err
+		}
+	}
 	return x.r.engine.Signal(ctx, a.ContainerID, sig)
 }
 

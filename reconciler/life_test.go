@@ -305,3 +305,79 @@ func TestPortsAreHeldOverARestartAndGivenBackByAStop(t *testing.T) {
 	h.Must(h.stopContainer(h.Context(), stopRequest{id: before.ID, grace: &zero}))
 	h.up(other)
 }
+
+func TestAOneOffContainerThatNobodyStartsGoes(t *testing.T) {
+	h := newHost(t)
+	s := stackOf("one", service("job", "sleep"))
+	for _, start := range []bool{false, true} {
+		v, err := h.Run(h.Context(), s, s.Services["job"], RunOptions{Remove: true}, nil)
+		h.Must(err)
+		if start {
+			h.Must(h.Start(h.Context(), v.ID))
+		}
+		h.expire(h.stack("one"), v.ID, time.Millisecond)
+		if !start {
+			h.Eventually("it is removed", func() bool { return len(h.Containers("one")) == 0 })
+		}
+	}
+	if s := h.one("one", "job"); s.State != planner.Running {
+		t.Errorf("the one that was started is %s", s.State)
+	}
+}
+
+func TestTheSignalThatStopsEndsTheRestarts(t *testing.T) {
+	h := newHost(t)
+	svc := service("web", "trap") // ends with 3 at SIGTERM
+	svc.Restart = spec.Restart{Condition: spec.RestartAlways}
+	h.up(stackOf("one", svc))
+	kill := func(signal string) {
+		_, err := h.Do(h.Context(), "one", nil, func(o *planner.Observed, d *spec.Stack) (planner.Plan, error) {
+			return planner.Kill(o, d, planner.KillOptions{Signal: signal})
+		}, nil)
+		h.Must(err)
+	}
+	web := h.one("one", "web")
+	h.Eventually("it listens to signals", func() bool {
+		data, err := os.ReadFile(filepath.Join(web.Dir, "log", "container.log"))
+		return err == nil && bytes.Contains(data, []byte("ready"))
+	})
+	kill("HUP")
+	if s := h.one("one", "web"); s.Intent != runtime.IntentRun {
+		t.Errorf("after SIGHUP the intent is %q", s.Intent)
+	}
+	kill("TERM")
+	s := h.becomes("one", "web", "ended", is(planner.Exited))
+	if s.View.State.ExitCode != 3 || s.Restarts != 0 {
+		t.Errorf("exit code %d, %d restarts", s.View.State.ExitCode, s.Restarts)
+	}
+}
+
+func TestASecondOperationSaysThatItWaits(t *testing.T) {
+	h := newHost(t)
+	unlock, err := h.stack("one").lock(h.Context(), nil)
+	h.Must(err)
+	ctx, cancel := context.WithCancel(h.Context())
+	_, err = h.Up(ctx, stackOf("one", service("web", "sleep")), UpOptions{}, func(e Event) {
+		if e.Kind == "note" {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	unlock()
+}
+
+func TestCloseDoesNotWaitForWhatHangs(t *testing.T) {
+	h := newHost(t)
+	hangs := make(chan struct{})
+	h.spawn(func() { <-hangs })
+	start := time.Now()
+	h.Reconciler.Close()
+	if took := time.Since(start); took > 2*closePatience {
+		t.Errorf("Close took %s", took)
+	}
+	close(hangs)
+	h.close()
+	h.open()
+}

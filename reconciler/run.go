@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
@@ -58,9 +59,35 @@ func (r *Reconciler) Run(ctx context.Context, desired *spec.Stack, svc *spec.Ser
 	}
 	ctx, end := r.begun(ctx)
 	defer end()
-	return r.createContainer(ctx, creation{
+	v, err := r.createContainer(ctx, creation{
 		stack: desired, service: svc, name: name, replica: 1, oneOff: true, remove: opts.Remove,
 		noPorts: !opts.ServicePorts, noAliases: !opts.UseAliases,
+	})
+	if err == nil && opts.Remove {
+		r.expire(s, v.ID, unclaimed)
+	}
+	return v, err
+}
+
+// unclaimed is how long a container that is to be removed after its run waits for its start.
+const unclaimed = time.Minute
+
+// expire removes a container that nobody has started by then: its client is gone.
+func (r *Reconciler) expire(s *stack, id string, after time.Duration) {
+	k := s.keeper(id)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stop()
+	k.timer = time.AfterFunc(after, func() {
+		r.spawn(func() {
+			v, err := r.engine.Get(id)
+			if err != nil || !v.State.Started.IsZero() || v.Intent != runtime.IntentNone {
+				return
+			}
+			if err := r.removeContainer(r.ctx, id, true); err != nil {
+				r.logf("remove %s, which nobody started: %v", v.Name, err)
+			}
+		})
 	})
 }
 

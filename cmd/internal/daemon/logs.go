@@ -29,8 +29,19 @@ func (b *backend) Logs(ctx context.Context, stack string, req api.LogRequest, se
 			heads = append(heads, b.stream(ctx, c, req))
 		}
 	}
-	// A merge of streams that are each in order.
-	heads = slices.DeleteFunc(heads, func(s *logStream) bool { return !s.next() })
+	return merge(heads, send)
+}
+
+// merge sends the entries of streams that are each in order of time in the order of time.
+func merge(streams []*logStream, send func(api.LogEntry) error) error {
+	var heads []*logStream
+	for _, s := range streams {
+		if s.next() {
+			heads = append(heads, s)
+		} else if s.err != nil {
+			return s.err
+		}
+	}
 	for len(heads) > 0 {
 		first := slices.MinFunc(heads, func(x, y *logStream) int { return x.head.Time.Compare(y.head.Time) })
 		if err := send(first.head); err != nil {
@@ -85,7 +96,7 @@ func (b *backend) stream(ctx context.Context, c reconciler.Status, req api.LogRe
 	s := &logStream{entries: make(chan api.LogEntry, 64)}
 	go func() {
 		defer close(s.entries)
-		s.err = b.engine.Logs(ctx, c.ID, readOptions(req), func(e logs.Entry) error {
+		err := b.engine.Logs(ctx, c.ID, readOptions(req), func(e logs.Entry) error {
 			select {
 			case s.entries <- entry(c, e):
 				return nil
@@ -93,6 +104,9 @@ func (b *backend) stream(ctx context.Context, c reconciler.Status, req api.LogRe
 				return ctx.Err()
 			}
 		})
+		if !runtime.IsGone(err) { // a container that was removed meanwhile has nothing to say
+			s.err = err
+		}
 	}()
 	return s
 }
