@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"slices"
 
 	"github.com/stack-run/stack/cmd/internal/api"
 	"github.com/stack-run/stack/netdriver"
@@ -14,28 +13,30 @@ func (b *backend) Volumes(ctx context.Context) ([]api.Volume, error) {
 	if err != nil {
 		return nil, b.failure(ctx, err)
 	}
+	users := b.volumeUsers()
 	var out []api.Volume
 	for _, v := range volumes {
 		out = append(out, api.Volume{
 			Name: v.Name, Driver: v.Driver, Mountpoint: v.Mountpoint, Options: v.Options, Labels: v.Labels,
-			Created: v.Created, Stack: v.Stack, Anonymous: v.Anonymous, UsedBy: b.volumeUsers(v.Name),
+			Created: v.Created, Stack: v.Stack, Anonymous: v.Anonymous, UsedBy: users[v.Name],
 		})
 	}
 	return out, nil
 }
 
-func (b *backend) volumeUsers(name string) []string {
-	var users []string
+// volumeUsers are the names of the containers that mount each volume.
+func (b *backend) volumeUsers() map[string][]string {
+	users := map[string][]string{}
 	for _, v := range b.engine.List("") {
-		if slices.Contains(v.Volumes, name) {
-			users = append(users, v.Name)
+		for _, name := range v.Volumes {
+			users[name] = append(users[name], v.Name)
 		}
 	}
 	return users
 }
 
 func (b *backend) RemoveVolume(ctx context.Context, name string) error {
-	if users := b.volumeUsers(name); len(users) > 0 {
+	if users := b.volumeUsers()[name]; len(users) > 0 {
 		return &api.Error{Code: api.Conflict, Message: "volume " + name + " is in use by " + users[0], Remedy: "remove the containers that mount it first"}
 	}
 	if err := b.volumes.Remove(ctx, name); err != nil {
@@ -46,7 +47,7 @@ func (b *backend) RemoveVolume(ctx context.Context, name string) error {
 
 func (b *backend) PruneVolumes(ctx context.Context, all bool) ([]string, error) {
 	removed, _, err := b.volumes.Prune(ctx, func(v voldriver.Volume) bool {
-		return (all || v.Anonymous) && len(b.volumeUsers(v.Name)) == 0
+		return (all || v.Anonymous) && len(b.volumeUsers()[v.Name]) == 0
 	})
 	var names []string
 	for _, v := range removed {
