@@ -115,6 +115,9 @@ func TestAMigrationThatIsDoneHoldsNobodyUpAfterAStop(t *testing.T) {
 		return planner.Stop(o, d, planner.StopOptions{Timeout: &zero})
 	}, nil)
 	h.Must(err)
+	if ok, err := h.holds(h.Context(), "one", "job", spec.CompletedSuccessfully); !ok || err != nil {
+		t.Errorf("a stop undid the completion: %t %v", ok, err)
+	}
 	h.up(s)
 	h.becomes("one", "web", "running", is(planner.Running))
 }

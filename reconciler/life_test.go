@@ -381,3 +381,20 @@ func TestCloseDoesNotWaitForWhatHangs(t *testing.T) {
 	h.close()
 	h.open()
 }
+
+func TestAStopThatACrashInterruptedIsFinishedByTheNextDaemon(t *testing.T) {
+	h := newHost(t)
+	h.up(stackOf("one", service("web", "sleep")))
+	web := h.one("one", "web")
+	h.Must(h.engine.Update(web.ID, func(rec *runtime.Record) { rec.Intent = runtime.IntentStop }))
+	h.close()
+	h.Must(syscall.Kill(web.View.State.PID, syscall.SIGKILL))
+	h.Eventually("the shim has seen the exit", func() bool {
+		data, err := os.ReadFile(filepath.Join(web.Dir, "state.json"))
+		return err == nil && bytes.Contains(data, []byte("exited"))
+	})
+	h.open()
+	if s := h.one("one", "web"); s.Connected != "" || s.View.State.Netns != "" || s.State != planner.Exited {
+		t.Errorf("%s, connected to %q in %q", s.State, s.Connected, s.View.State.Netns)
+	}
+}
