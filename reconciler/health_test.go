@@ -115,6 +115,7 @@ func TestAMigrationThatIsDoneHoldsNobodyUpAfterAStop(t *testing.T) {
 		return planner.Stop(o, d, planner.StopOptions{Timeout: &zero})
 	}, nil)
 	h.Must(err)
+	h.Must(h.stopContainer(h.Context(), stopRequest{id: h.one("one", "job").ID}))
 	if ok, err := h.holds(h.Context(), "one", "job", spec.CompletedSuccessfully); !ok || err != nil {
 		t.Errorf("a stop undid the completion: %t %v", ok, err)
 	}
