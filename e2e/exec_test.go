@@ -56,3 +56,21 @@ services:
 		t.Errorf("%d containers left", got)
 	}
 }
+
+// An exec that dies between libcontainer's stages must not hold the container's end.
+func TestDownEndsWhileProgramsAreBeingExecuted(t *testing.T) {
+	h := start(t)
+	h.Write("", sleeper)
+	for range 8 {
+		h.Stack("up", "-d", "--wait")
+		var loops []func()
+		for range 4 {
+			loops = append(loops, h.Background(h.Command("sh", "-c", `while stack exec -T a true; do touch executed; done`)))
+		}
+		h.Eventually("programs are executed", func() bool { return h.Sh(`rm executed 2>/dev/null && echo yes || true`) == "yes" })
+		h.Stack("down", "-t", "0")
+		for _, stop := range loops {
+			stop()
+		}
+	}
+}

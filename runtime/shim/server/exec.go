@@ -111,6 +111,9 @@ func (r *run) exec(v shim.ExecRequest, std *stdio) (_ *execution, err error) {
 	defer s.children.forked()
 	started, err := r.engine.exec(p, std)
 	if err != nil {
+		if err := s.children.start(); err != nil {
+			logf("%s: exec: %v", r.c.id, err)
+		}
 		if code := findCommand(fmt.Sprintf("/proc/%d/root", r.pid), nil, p); code != "" {
 			err = commandError(code, p.Args[0])
 		}

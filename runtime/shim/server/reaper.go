@@ -13,6 +13,10 @@ import (
 // reaper collects orphans. An OCI runtime program leaves the container's first process to the nearest subreaper, which
 // the shim becomes when it first uses one; from then on it also inherits processes that nobody waits for.
 //
+// It also starts when libcontainer fails to start an exec: the stages of one that died between them, as in a container that
+// is just ending, are children of the shim that libcontainer has forgotten. Uncollected they would hold the container's
+// process namespace, and with it the container's end, for ever.
+//
 // A wait for any child would steal those that are waited for by pid. So orphans are collected only while nothing is
 // being forked, and only if they are none of the known children.
 type reaper struct {
@@ -69,7 +73,7 @@ func (r *reaper) loop() {
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, syscall.SIGCHLD)
 	defer signal.Stop(died)
-	var again <-chan time.Time
+	again := time.After(0) // some may have died before
 	for {
 		select {
 		case <-died:
