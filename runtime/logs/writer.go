@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -111,7 +112,7 @@ func (w *Writer) Close() error {
 	return err
 }
 
-// write appends entries for the given lines by one write(2). A full disk loses them; the next entry that can be written
+// write appends entries for the given lines by one write(2) for each file. A full disk loses them; the next entry that can be written
 // is preceded by one that says how many were lost.
 func (w *Writer) write(stream string, lines [][]byte) error {
 	if len(lines) == 0 {
@@ -133,18 +134,34 @@ func (w *Writer) write(stream string, lines [][]byte) error {
 		note := fmt.Appendf(nil, "stack: %d log entries were lost here: they could not be written\n", w.lost)
 		b = appendEntry(b, Stderr, note, w.attrs, w.stamp())
 	}
-	for _, line := range lines {
-		b = appendEntry(b, stream, line, w.attrs, w.stamp())
+	var failed error
+	held := 0 // lines in b
+	flush := func() {
+		if err := w.put(b); err != nil {
+			w.lost += held
+			failed = fmt.Errorf("log: %w", err)
+		} else if failed == nil {
+			w.lost = 0
+		}
+		b, held = b[:0], 0
 	}
+	for _, line := range lines {
+		before := len(b)
+		b = appendEntry(b, stream, line, w.attrs, w.stamp())
+		if held > 0 && w.config.MaxSize > 0 && w.size+int64(len(b)) > w.config.MaxSize {
+			// a burst fills more than one file: this entry begins the next
+			next := bytes.Clone(b[before:])
+			b = b[:before]
+			flush()
+			b = append(b, next...)
+		}
+		held++
+	}
+	flush()
 	if cap(b) <= 4096 {
 		w.buf = b
 	}
-	if err := w.put(b); err != nil {
-		w.lost += len(lines)
-		return fmt.Errorf("log: %w", err)
-	}
-	w.lost = 0
-	return nil
+	return failed
 }
 
 // stamp gives the time of the next entry, later than that of the last.
