@@ -66,6 +66,7 @@ func tune() {
 		runtime.GOMAXPROCS(4)
 	}
 	debug.SetGCPercent(50)
+	resetReserved()
 	syscall.Umask(0o022) // whatever the daemon was started with
 	// The first stage of a container's process, which inherits this, needs one processor.
 	os.Setenv("GOMAXPROCS", "1")
