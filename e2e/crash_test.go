@@ -77,7 +77,11 @@ func TestKilledWhileGoingDownItLeavesNothing(t *testing.T) {
 func TestANewDaemonTakesOverWhatRuns(t *testing.T) {
 	h := start(t)
 	h.Up(several)
-	before := h.Sh(`pgrep -x sleep | sort | tr '\n' ' '`)
+	var before string
+	h.Eventually("each init has executed its program", func() bool {
+		before = h.Sh(`pgrep -x sleep | sort | tr '\n' ' '`)
+		return len(strings.Fields(before)) == 6
+	})
 	h.Kill(h.DaemonPID())
 	contains(t, "plan", h.Stack("plan"), "Nothing to do")
 	h.Stack("up", "-d", "--wait")

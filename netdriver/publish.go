@@ -67,6 +67,12 @@ func (m *Manager) Unpublish(_ context.Context, containerIDs []string) error {
 	for _, id := range containerIDs {
 		delete(m.published, id)
 	}
+	// Whoever takes such a port from now on has it: a later Reserve finds out.
+	for hp, c := range m.claims {
+		if slices.Contains(containerIDs, c.id) {
+			delete(m.claims, hp)
+		}
+	}
 	m.mu.Unlock()
 	return forgetFlows(nil, remove)
 }

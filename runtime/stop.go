@@ -52,11 +52,19 @@ func (e *Engine) Stop(ctx context.Context, id string, grace *time.Duration) erro
 	if err := s.client.Signal(ctx, v.ID, syscall.SIGKILL, true); err != nil && !gone(err) {
 		return fmt.Errorf("kill container %s: %w", v.Name, err)
 	}
-	if err := c.wait(ctx, stopped); err != nil {
+	waiting, cancel := context.WithTimeout(ctx, longestDeath)
+	defer cancel()
+	if err := c.wait(waiting, stopped); err != nil {
+		if ctx.Err() == nil {
+			err = fmt.Errorf("its processes do not end: one may hang in the kernel, on a dead disk or network mount: %w", ErrRunning)
+		}
 		return fmt.Errorf("kill container %s: %w", v.Name, err)
 	}
 	return nil
 }
+
+// longestDeath is how long killed processes are waited for.
+const longestDeath = 30 * time.Second
 
 // askToStop sends the stop signal and waits for the end of the process, at most for grace.
 func (e *Engine) askToStop(ctx context.Context, s *stackShim, c *Container, v View, grace time.Duration) error {

@@ -36,6 +36,7 @@ func (c *cli) daemonCommand() *cobra.Command {
 }
 
 func (c *cli) runDaemon(ctx context.Context) (err error) {
+	started := client.Started() // Reporter takes the variable away
 	report := client.Reporter()
 	defer func() { report(err) }()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
@@ -44,12 +45,21 @@ func (c *cli) runDaemon(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	ready := func() { report(nil) }
+	if !started && os.Geteuid() == 0 { // Run tells others that it needs root
+		unlock, err := client.LockStart(ctx, c.runDir)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		ready = unlock
+	}
 	return daemon.Run(ctx, daemon.Options{
 		Root:    c.root,
 		RunDir:  c.runDir,
 		Config:  config,
 		Version: version,
-		Ready:   func() { report(nil) },
+		Ready:   ready,
 	})
 }
 

@@ -57,7 +57,7 @@ func Ensure(ctx context.Context, o EnsureOptions) (*Client, error) {
 			return nil, err
 		}
 	}
-	unlock, err := lock(ctx, filepath.Join(o.RunDir, "start.lock"))
+	unlock, err := LockStart(ctx, o.RunDir)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +70,18 @@ func Ensure(ctx context.Context, o EnsureOptions) (*Client, error) {
 	}
 	return Dial(ctx, Socket(o.RunDir))
 }
+
+// LockStart makes Ensure wait until the returned function is called: a daemon that somebody else starts holds it until it
+// listens, so that no second one is started meanwhile. A daemon that Ensure started must not: Ensure holds it.
+func LockStart(ctx context.Context, runDir string) (unlock func(), err error) {
+	if err := os.MkdirAll(runDir, 0o700); err != nil {
+		return nil, err
+	}
+	return lock(ctx, filepath.Join(runDir, "start.lock"))
+}
+
+// Started tells whether this process is a daemon that Ensure started.
+func Started() bool { return os.Getenv(ReadyEnv) != "" }
 
 // lock holds an exclusive lock on a file until the returned function is called, or this process ends.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
