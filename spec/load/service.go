@@ -269,18 +269,6 @@ func (c *converter) condition(path []string, word, otherwise string) string {
 	return otherwise
 }
 
-func (c *converter) logging(at []string, l *types.LoggingConfig) *spec.Logging {
-	if l == nil || l.Driver == "" && len(l.Options) == 0 {
-		return nil
-	}
-	switch l.Driver {
-	case "", "json-file", "local", "none":
-	default:
-		c.refuse(join(at, "logging", "driver"), "use json-file, local or none", "the log driver %q is not supported yet", l.Driver)
-	}
-	return &spec.Logging{Driver: l.Driver, Options: l.Options}
-}
-
 // fileMount places a secret or config; a target that is no path from the root is a name in the usual directory.
 func fileMount(m types.FileReferenceConfig, dir string, files map[string]*spec.File) spec.FileMount {
 	target := m.Target
