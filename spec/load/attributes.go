@@ -128,13 +128,10 @@ services.*.network_mode
 services.*.networks
 services.*.networks.*
 services.*.networks.*.aliases
-services.*.networks.*.driver_opts
-services.*.networks.*.driver_opts.*
 services.*.networks.*.gw_priority
 services.*.networks.*.interface_name
 services.*.networks.*.ipv4_address
 services.*.networks.*.ipv6_address
-services.*.networks.*.link_local_ips
 services.*.networks.*.mac_address
 services.*.networks.*.priority
 services.*.oom_kill_disable
@@ -290,6 +287,8 @@ var refused = []struct{ path, what, remedy string }{
 	{"services.*.storage_opt", "limits on a container's own files are not supported yet", "put what grows on a volume, and take it out"},
 	{"services.*.use_api_socket", "there is no Docker API to give access to", "take it out"},
 	{"services.*.volumes.[].image", "mounting an image is not supported yet", "use a volume filled by a service that runs first"},
+	{"services.*.networks.*.driver_opts", "options of one service's place on a network are not supported yet", "take them out, or set them on the network"},
+	{"services.*.networks.*.link_local_ips", "link-local addresses are not supported yet", "give the service an ipv4_address or ipv6_address"},
 	{"networks.*.ipam.options", "options of an address manager are not supported", "take them out"},
 	{"secrets.*.driver", "secret drivers are for a swarm", "use `file` or `environment`"},
 	{"secrets.*.driver_opts", "secret drivers are for a swarm", "use `file` or `environment`"},
