@@ -5,10 +5,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -51,6 +54,21 @@ func makeImages(ctx context.Context) (*images, error) {
 		return nil, err
 	}
 	return i, nil
+}
+
+// readBig reads the big image's storage, so that its registry finds it in memory.
+func (i *images) readBig() error {
+	return filepath.WalkDir(i.big, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, f)
+		return errors.Join(err, f.Close())
+	})
 }
 
 func (i *images) remove() { os.RemoveAll(i.big) }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // services is a stack file of n services that sleep, on one network.
@@ -67,6 +69,11 @@ func measure(ctx context.Context, c contender, images *images, sizes []int, runs
 		return err
 	}
 	if err := c.file(fmt.Sprintf("name: bench\nservices: {big: {image: %q, command: [none]}}\n", bigImage)); err != nil {
+		return err
+	}
+	// What was written before must not compete, and who pulls first must not be the one who reads the layers from disk.
+	unix.Sync()
+	if err := images.readBig(); err != nil {
 		return err
 	}
 	seconds, err := c.pull()
