@@ -116,6 +116,12 @@ func (d *Driver) ensureLink(n *netdriver.Network, o options) (netlink.Link, erro
 		if other := existing.Attrs().Alias; other != d.owner() && other != "" && o.name == "" {
 			return nil, fmt.Errorf("the link belongs to %s: %w", other, netdriver.ErrConflict)
 		}
+		if existing.Attrs().Alias == "" && o.name == "" {
+			// Made by a daemon that died before it could say whose it is: a derived name is nobody else's.
+			if err := netlink.LinkSetAlias(existing, d.owner()); err != nil {
+				return nil, err
+			}
+		}
 		return existing, nil
 	}
 	if !errors.As(err, &netlink.LinkNotFoundError{}) {
