@@ -110,6 +110,12 @@ func (r *Reconciler) settle(ctx context.Context, live map[string]bool) (ended []
 				k := s.keeper(v.ID)
 				k.life.Lock()
 				defer k.life.Unlock()
+				// The shim first: it may just be starting the container, as the daemon before this one asked it to. Then
+				// it refuses, and the container keeps its network.
+				if err := r.engine.Release(ctx, v.ID); err != nil {
+					r.logf("clean up %s: %v", v.Name, err)
+					return nil
+				}
 				if err := r.disconnect(ctx, v.ID); err != nil {
 					r.logf("clean up %s: %v", v.Name, err)
 				}
