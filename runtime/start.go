@@ -253,9 +253,6 @@ func hostResolv() bundle.Resolv {
 	return bundle.ParseResolv(data)
 }
 
-// Upstreams are the name servers that a container's own resolver forwards to.
-func Upstreams(v View) []string { return bundle.Upstreams(&v.Spec, hostResolv()) }
-
 func (e *Engine) runningPID(id string) (int, error) {
 	c, err := e.get(id)
 	if err != nil {
