@@ -23,6 +23,9 @@ func (r *Reconciler) observe(ctx context.Context, name string, desired *spec.Sta
 		Networks: map[string]*planner.Network{}, Volumes: map[string]*planner.Volume{}, Images: map[string]*planner.Image{},
 		Foreign: map[string]string{}, TakenNames: map[string]string{},
 	}
+	if err := r.engine.Sync(ctx, name); err != nil {
+		return nil, fmt.Errorf("stack %s: look at its containers: %w", name, err)
+	}
 	all := r.engine.List("")
 	for _, v := range all {
 		if v.Stack == name {

@@ -21,6 +21,8 @@ type stackShim struct {
 	client *shim.Client
 	err    error
 	once   sync.Once
+	// gone is closed when the connection has ended and what ran there is known to be lost.
+	gone chan struct{}
 }
 
 func (s *stackShim) close() {
@@ -41,7 +43,7 @@ func (e *Engine) shim(ctx context.Context, stack string, spawn bool) (*stackShim
 		}
 		s, ok := e.shims[stack]
 		if !ok {
-			s = &stackShim{ready: make(chan struct{})}
+			s = &stackShim{ready: make(chan struct{}), gone: make(chan struct{})}
 			e.shims[stack] = s
 			go e.connect(stack, s, spawn)
 		}
@@ -164,6 +166,39 @@ func (e *Engine) follow(stack string, s *stackShim, events <-chan shim.Event) {
 	e.mu.Unlock()
 	s.close()
 	e.lost(ran, ShimLost)
+	close(s.gone)
+}
+
+// Sync makes sure that what is known of a stack's containers is not older than the call: a shim that was killed a moment
+// ago may not have been missed yet. It costs one round trip to the shim, nothing where none runs.
+func (e *Engine) Sync(ctx context.Context, stack string) error {
+	e.mu.Lock()
+	s := e.shims[stack]
+	e.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if s.err != nil {
+		return nil // the caller finds out when it needs the shim
+	}
+	states, err := s.client.List(ctx)
+	if err == nil {
+		for _, state := range states {
+			e.take(shim.KindState, state)
+		}
+		return nil
+	}
+	select {
+	case <-s.gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // ranIn are the containers of a stack that run as far as is known, but for some.
