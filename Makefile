@@ -63,7 +63,7 @@ unit: debs-test ## every package's own tests, with the race detector
 
 .PHONY: e2e
 e2e: all debs-test ## real containers, registries and servers
-	go test -count=1 -timeout 20m -parallel 4 ./e2e/...
+	go test -count=1 -timeout 20m -parallel 2 ./e2e/...
 
 .PHONY: bench
 bench: all debs-test ## side by side with a Docker engine and bare crun
