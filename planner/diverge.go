@@ -100,9 +100,12 @@ func sameSpec(a, b *spec.Service) bool {
 var (
 	changedInPlace = map[string]bool{
 		"labels": true, "restart": true, "healthcheck": true, "stop_signal": true, "stop_grace_period": true, "depends_on": true,
+		"x-stack": true, // acted on by the daemon, which reads it in the record
 	}
 	// They say nothing about a container.
-	ignored = map[string]bool{"replicas": true, "pull_policy": true, "profiles": true, "attach": true, "position": true}
+	ignored = map[string]bool{
+		"replicas": true, "pull_policy": true, "pull_age": true, "profiles": true, "attach": true, "position": true,
+	}
 )
 
 // inPlace lists the differences that are made up for without a new container.

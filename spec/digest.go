@@ -15,6 +15,7 @@ import (
 //   - what the daemon does around a container and can do differently from now on: restart, healthcheck,
 //     stop_signal, stop_grace_period, and whether `up` attaches to the log
 //   - labels: they are part of the container's record, and updated there in place
+//   - x-stack: how Stack keeps the service
 //   - the position in the stack file
 //
 // The contents of configs and secrets count through their digests, env files through the merged environment.
@@ -32,6 +33,7 @@ func (s *Service) container() Service {
 	c.Restart, c.Healthcheck, c.StopSignal, c.StopGrace, c.Attach = Restart{}, nil, "", nil, nil
 	c.Labels = nil
 	c.Position = ""
+	c.Policy = nil
 	return c
 }
 

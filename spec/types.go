@@ -22,6 +22,7 @@ type Stack struct {
 	Volumes  map[string]*Volume  `json:"volumes,omitempty"`
 	Secrets  map[string]*File    `json:"secrets,omitempty"`
 	Configs  map[string]*File    `json:"configs,omitempty"`
+	Policy   StackPolicy         `json:"x-stack,omitzero"`
 }
 
 // Service is one service, resolved. A zero field means that the file does not say.
@@ -99,6 +100,8 @@ type Service struct {
 	Resources         Resources         `json:"resources"`
 	OOMKillDisable    bool              `json:"oom_kill_disable,omitempty"`
 	OOMScoreAdj       int               `json:"oom_score_adj,omitempty"`
+
+	Policy *Policy `json:"x-stack,omitempty"` // how Stack keeps it; nil says nothing
 }
 
 // Port is one published (or, with Published empty, randomly published) port of a service.

@@ -251,6 +251,27 @@ configs.*.labels.*
 configs.*.name
 `
 
+// own are Stack's additions to the specification: see extension.go.
+const own = `
+services.*.x-stack
+services.*.x-stack.build
+services.*.x-stack.depends_on
+services.*.x-stack.depends_on.*
+services.*.x-stack.depends_on.*.condition
+services.*.x-stack.depends_on.*.required
+services.*.x-stack.rollout
+services.*.x-stack.unhealthy
+services.*.x-stack.unhealthy.delay
+services.*.x-stack.unhealthy.max_attempts
+x-stack
+x-stack.history
+x-stack.reconcile
+x-stack.rollout
+x-stack.unhealthy
+x-stack.unhealthy.delay
+x-stack.unhealthy.max_attempts
+`
+
 // silent mean something to other commands than those that run a stack; Compose passes over them without a word, too.
 var silent = []string{
 	"services.*.develop",

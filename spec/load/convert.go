@@ -53,6 +53,7 @@ func convert(project *types.Project, t *tree, o Options, findings *spec.Diagnost
 	for name, s := range project.Services {
 		c.stack.Services[name] = c.service(s)
 	}
+	c.stack.Policy = c.stackPolicy()
 	c.sharedPorts()
 	c.sharedNames()
 	return c.stack

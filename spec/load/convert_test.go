@@ -72,6 +72,10 @@ func TestServiceAttributes(t *testing.T) {
 		"healthcheck off":            {`healthcheck: {disable: true}`, func(s *spec.Service) any { return s.Healthcheck.Disable }, `true`},
 		"healthcheck NONE":           {`healthcheck: {test: [NONE]}`, func(s *spec.Service) any { return s.Healthcheck.Disable }, `true`},
 		"stop_grace_period":          {`stop_grace_period: 1m`, func(s *spec.Service) any { return *s.StopGrace }, `60000000000`},
+		"x-stack":                    {`x-stack: {rollout: auto, unhealthy: {max_attempts: 5, delay: 10s}, build: make image}`, func(s *spec.Service) any { return s.Policy }, `{"rollout":"auto","unhealthy":{"max_attempts":5,"delay":10000000000},"build":"make image"}`},
+		"x-stack, nothing said":      {`x-stack: {rollout: order, unhealthy: ignore}`, func(s *spec.Service) any { return s.Policy == nil }, `true`},
+		"x-stack references":         {`x-stack: {depends_on: [data/cache]}`, func(s *spec.Service) any { return s.Policy.DependsOn }, `{"data/cache":{"condition":"service_started","required":true}}`},
+		"x-stack conditions":         {`x-stack: {depends_on: {data/db: {condition: service_healthy, required: false}}}`, func(s *spec.Service) any { return s.Policy.DependsOn }, `{"data/db":{"condition":"service_healthy","required":false}}`},
 		"replicas by scale":          {`scale: 3`, func(s *spec.Service) any { return s.Replicas }, `3`},
 		"replicas by deploy":         {`deploy: {replicas: 0}`, func(s *spec.Service) any { return s.Replicas }, `0`},
 		"limits":                     {"mem_limit: 64m\n    cpus: 0.3\n    pids_limit: 10\n    cpu_shares: 5\n    memswap_limit: -1\n    cpuset: 0-1", func(s *spec.Service) any { return s.Resources }, `{"cpus":300000000,"cpu_shares":5,"cpuset":"0-1","mem_limit":67108864,"memswap_limit":-1,"pids_limit":10}`},
@@ -241,5 +245,25 @@ func TestAWholeHourIsAnHour(t *testing.T) {
 	s := stackOf(t, "services: {web: {image: x, stop_grace_period: 1h}}").Services["web"]
 	if *s.StopGrace != time.Hour {
 		t.Errorf("got %v", *s.StopGrace)
+	}
+}
+
+func TestTheStacksXStackIsEachServicesUnlessItSaysOtherwise(t *testing.T) {
+	s := stackOf(t, `
+x-stack: {rollout: auto, unhealthy: restart, reconcile: observe, history: 3}
+services:
+  web: {image: x}
+  db: {image: x, x-stack: {rollout: order, unhealthy: {max_attempts: 2}}}
+  cache: {image: x, x-stack: {unhealthy: ignore}}
+`)
+	for what, got := range map[string][2]string{
+		"the stack": {asJSON(t, s.Policy), `{"reconcile":"observe","history":3}`},
+		"web":       {asJSON(t, s.Services["web"].Policy), `{"rollout":"auto","unhealthy":{}}`},
+		"db":        {asJSON(t, s.Services["db"].Policy), `{"unhealthy":{"max_attempts":2}}`},
+		"cache":     {asJSON(t, s.Services["cache"].Policy), `{"rollout":"auto"}`},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("%s: got %s, want %s", what, got[0], got[1])
+		}
 	}
 }

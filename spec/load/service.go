@@ -83,6 +83,7 @@ func (c *converter) service(s types.ServiceConfig) *spec.Service {
 		Resources:         c.resources(at, s),
 		OOMKillDisable:    s.OomKillDisable,
 		OOMScoreAdj:       int(s.OomScoreAdj),
+		Policy:            c.policy(at, s),
 	}
 	if n := c.tree.root.get(at...); n != nil && n.file != nil {
 		out.Position = fmt.Sprintf("%s:%d:%d", n.file.name, n.line, n.column)

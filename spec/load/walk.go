@@ -59,7 +59,7 @@ func (r *rule) insert(path string) *rule {
 // rules are the tables as a tree, made at the first load.
 var rules = sync.OnceValue(func() *rule {
 	root := &rule{}
-	for path := range strings.FieldsSeq(supported) {
+	for path := range strings.FieldsSeq(supported + own) {
 		root.insert(path).verdict = honoured
 	}
 	for _, path := range silent {
@@ -82,6 +82,9 @@ var known = sync.OnceValue(func() *rule {
 	root := &rule{}
 	for _, path := range schema.AttributePaths() {
 		root.insert(string(path))
+	}
+	for path := range strings.FieldsSeq(own) {
+		root.insert(path)
 	}
 	return root
 })
@@ -116,7 +119,7 @@ func (w *walker) walk(n *node, r *rule, all func() *rule, path []string) {
 		}
 	case mapping:
 		for _, key := range n.order {
-			if strings.HasPrefix(key, "x-") && !userDefined(path) {
+			if strings.HasPrefix(key, "x-") && key != extensionKey && !userDefined(path) {
 				continue
 			}
 			w.attribute(n.fields[key], key, r, all, path)
@@ -126,7 +129,7 @@ func (w *walker) walk(n *node, r *rule, all func() *rule, path []string) {
 
 // userDefined tells whether the keys below the path are names, which may begin with x- like any other.
 func userDefined(path []string) bool {
-	return len(path) == 1 && slices.Contains(sections, path[0]) || len(path) == 3 && path[2] == "depends_on"
+	return len(path) == 1 && slices.Contains(sections, path[0]) || len(path) > 2 && path[len(path)-1] == "depends_on"
 }
 
 func (w *walker) attribute(n *node, key string, parent *rule, all func() *rule, path []string) {
