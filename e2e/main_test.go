@@ -40,6 +40,7 @@ func equal(t *testing.T, what, got, want string) {
 func makeExample(h *host.Host, example string, args ...string) string {
 	h.T.Helper()
 	dir := filepath.Join(host.Repository(), "examples", example)
+	fetchModules(h.T, dir)
 	h.T.Cleanup(func() { exec.Command("make", "-C", dir, "clean").Run() })
 	bin, err := host.Programs()
 	if err != nil {
@@ -59,6 +60,20 @@ func makeExample(h *host.Host, example string, args ...string) string {
 		h.T.Fatalf("make in %s: %v", example, r)
 	}
 	return r.Stdout
+}
+
+// fetchModules downloads what an example's own Go modules need: its machine has no way out.
+func fetchModules(t testing.TB, dir string) {
+	t.Helper()
+	modules, err := filepath.Glob(filepath.Join(dir, "*", "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, module := range modules {
+		if out, err := exec.Command("go", "-C", filepath.Dir(module), "mod", "download").CombinedOutput(); err != nil {
+			t.Fatalf("modules of %s: %v: %s", module, err, out)
+		}
+	}
 }
 
 // inExample runs the stack command in an example's folder.
