@@ -14,6 +14,7 @@ import (
 //   - what acts only on the next pull: pull_policy
 //   - what the daemon does around a container and can do differently from now on: restart, healthcheck,
 //     stop_signal, stop_grace_period, and whether `up` attaches to the log
+//   - how containers are replaced: update_config, rollback_config
 //   - labels: they are part of the container's record, and updated there in place
 //   - x-stack: how Stack keeps the service
 //   - the position in the stack file
@@ -31,6 +32,7 @@ func (s *Service) container() Service {
 	c.DependsOn, c.Replicas, c.Profiles = nil, 0, nil
 	c.PullPolicy, c.PullAge = "", 0
 	c.Restart, c.Healthcheck, c.StopSignal, c.StopGrace, c.Attach = Restart{}, nil, "", nil, nil
+	c.UpdateConfig, c.RollbackConfig = nil, nil
 	c.Labels = nil
 	c.Position = ""
 	c.Policy = nil

@@ -39,6 +39,8 @@ func TestDigestChangesOnlyWithWhatContainersAreMadeFrom(t *testing.T) {
 		"healthcheck":             {func(s *Service) { s.Healthcheck = &Healthcheck{Disable: true} }, false},
 		"stop_signal":             {func(s *Service) { s.StopSignal = "SIGINT" }, false},
 		"stop_grace_period":       {func(s *Service) { s.StopGrace = &grace }, false},
+		"how it is rolled out":    {func(s *Service) { s.UpdateConfig, s.RollbackConfig = &Rollout{Order: StartFirst}, &Rollout{} }, false},
+		"its virtual address":     {func(s *Service) { s.EndpointMode = VIP }, true},
 		"place in the stack file": {func(s *Service) { s.Position = "f:1:1" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -77,6 +77,10 @@ type Service struct {
 	StopSignal  string                `json:"stop_signal,omitempty"`
 	StopGrace   *time.Duration        `json:"stop_grace_period,omitempty"`
 	Logging     *Logging              `json:"logging,omitempty"`
+	// UpdateConfig and RollbackConfig are nil where the file says nothing of how containers are replaced.
+	UpdateConfig   *Rollout `json:"update_config,omitempty"`
+	RollbackConfig *Rollout `json:"rollback_config,omitempty"`
+	EndpointMode   string   `json:"endpoint_mode,omitempty"` // "", vip, dnsrr
 	// Attach says whether `up` follows the service's log; nil is yes.
 	Attach   *bool    `json:"attach,omitempty"`
 	Profiles []string `json:"profiles,omitempty"`

@@ -61,6 +61,7 @@ services.*.depends_on.*.condition
 services.*.depends_on.*.required
 services.*.depends_on.*.restart
 services.*.deploy
+services.*.deploy.endpoint_mode
 services.*.deploy.mode
 services.*.deploy.replicas
 services.*.deploy.resources
@@ -75,6 +76,20 @@ services.*.deploy.restart_policy.condition
 services.*.deploy.restart_policy.delay
 services.*.deploy.restart_policy.max_attempts
 services.*.deploy.restart_policy.window
+services.*.deploy.rollback_config
+services.*.deploy.rollback_config.delay
+services.*.deploy.rollback_config.failure_action
+services.*.deploy.rollback_config.max_failure_ratio
+services.*.deploy.rollback_config.monitor
+services.*.deploy.rollback_config.order
+services.*.deploy.rollback_config.parallelism
+services.*.deploy.update_config
+services.*.deploy.update_config.delay
+services.*.deploy.update_config.failure_action
+services.*.deploy.update_config.max_failure_ratio
+services.*.deploy.update_config.monitor
+services.*.deploy.update_config.order
+services.*.deploy.update_config.parallelism
 services.*.device_cgroup_rules
 services.*.devices
 services.*.devices.[].permissions
@@ -279,13 +294,10 @@ var silent = []string{
 
 // ignored are accepted with a warning: Compose ignores them when it runs a stack on one machine, and so do we.
 var ignored = []struct{ path, why string }{
-	{"services.*.deploy.endpoint_mode", "service names always resolve to the addresses of the containers"},
 	{"services.*.deploy.labels", "they are for a swarm service; labels of containers go under `labels`"},
 	{"services.*.deploy.placement", "all containers run on this machine"},
 	{"services.*.deploy.resources.reservations.cpus", "a reservation of CPUs is for a scheduler of many machines; use cpu_shares"},
 	{"services.*.deploy.resources.reservations.generic_resources", "generic resources are for a scheduler of many machines"},
-	{"services.*.deploy.rollback_config", "it is for a swarm"},
-	{"services.*.deploy.update_config", "it is for a swarm"},
 	{"services.*.cpu_count", "it is for Windows containers; use cpus"},
 	{"services.*.cpu_percent", "it is for Windows containers; use cpus"},
 	{"services.*.volumes.[].consistency", "it is for Docker Desktop on a Mac"},

@@ -98,6 +98,7 @@ func (c *converter) service(s types.ServiceConfig) *spec.Service {
 	for _, m := range s.Configs {
 		out.Configs = append(out.Configs, fileMount(types.FileReferenceConfig(m), "/", c.stack.Configs))
 	}
+	c.rollouts(at, s, out)
 	c.checkImage(at, s.Image)
 	c.checkAddresses(at, out)
 	c.checkModes(at, out)

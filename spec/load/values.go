@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,6 +33,12 @@ var valueChecks = []struct {
 	{"services.*.stop_grace_period", checkDuration, durationRemedy},
 	{"services.*.deploy.restart_policy.delay", checkDuration, durationRemedy},
 	{"services.*.deploy.restart_policy.window", checkDuration, durationRemedy},
+	{"services.*.deploy.update_config.delay", checkDuration, durationRemedy},
+	{"services.*.deploy.update_config.monitor", checkDuration, durationRemedy},
+	{"services.*.deploy.update_config.parallelism", checkCount, countRemedy},
+	{"services.*.deploy.rollback_config.parallelism", checkCount, countRemedy},
+	{"services.*.deploy.rollback_config.delay", checkDuration, durationRemedy},
+	{"services.*.deploy.rollback_config.monitor", checkDuration, durationRemedy},
 	{"services.*.mem_limit", checkSize, sizeRemedy},
 	{"services.*.mem_reservation", checkSize, sizeRemedy},
 	{"services.*.memswap_limit", checkSize, sizeRemedy},
@@ -45,6 +52,7 @@ const (
 	imagePath      = "services.*.image"
 	durationRemedy = "write it like 1m30s"
 	sizeRemedy     = "write it like 512m or 2gb"
+	countRemedy    = "use the number of containers to replace at a time, or 0 for all at once"
 )
 
 // values checks what is written at the paths above, list entries in their short form. An observer needs no image.
@@ -124,6 +132,13 @@ func checkSize(text string) error {
 	}
 	_, err := units.RAMInBytes(text)
 	return err
+}
+
+func checkCount(text string) error {
+	if n, err := strconv.Atoi(text); err == nil && n < 0 {
+		return fmt.Errorf("it can't be negative")
+	}
+	return nil // what is no number is said by the schema
 }
 
 func checkIP(text string) error {
