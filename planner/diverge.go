@@ -105,7 +105,7 @@ var (
 	// They say nothing about a container.
 	ignored = map[string]bool{
 		"replicas": true, "pull_policy": true, "pull_age": true, "profiles": true, "attach": true, "position": true,
-		"update_config": true, "rollback_config": true,
+		"update_config": true, "rollback_config": true, "develop": true,
 	}
 )
 

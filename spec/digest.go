@@ -17,6 +17,7 @@ import (
 //   - how containers are replaced: update_config, rollback_config
 //   - labels: they are part of the container's record, and updated there in place
 //   - x-stack: how Stack keeps the service
+//   - develop: what watch does with it
 //   - the position in the stack file
 //
 // The contents of configs and secrets count through their digests, env files through the merged environment.
@@ -35,7 +36,7 @@ func (s *Service) container() Service {
 	c.UpdateConfig, c.RollbackConfig = nil, nil
 	c.Labels = nil
 	c.Position = ""
-	c.Policy = nil
+	c.Policy, c.Develop = nil, nil
 	return c
 }
 

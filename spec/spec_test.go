@@ -40,6 +40,7 @@ func TestDigestChangesOnlyWithWhatContainersAreMadeFrom(t *testing.T) {
 		"stop_signal":             {func(s *Service) { s.StopSignal = "SIGINT" }, false},
 		"stop_grace_period":       {func(s *Service) { s.StopGrace = &grace }, false},
 		"how it is rolled out":    {func(s *Service) { s.UpdateConfig, s.RollbackConfig = &Rollout{Order: StartFirst}, &Rollout{} }, false},
+		"what watch does":         {func(s *Service) { s.Develop = &Develop{Watch: []WatchRule{{Path: "/src", Action: WatchRestart}}} }, false},
 		"its virtual address":     {func(s *Service) { s.EndpointMode = VIP }, true},
 		"place in the stack file": {func(s *Service) { s.Position = "f:1:1" }, false},
 	} {

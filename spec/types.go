@@ -106,6 +106,8 @@ type Service struct {
 	OOMScoreAdj       int               `json:"oom_score_adj,omitempty"`
 
 	Policy *Policy `json:"x-stack,omitempty"` // how Stack keeps it; nil says nothing
+
+	Develop *Develop `json:"develop,omitempty"` // what watch does with it
 }
 
 // Port is one published (or, with Published empty, randomly published) port of a service.

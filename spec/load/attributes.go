@@ -90,6 +90,21 @@ services.*.deploy.update_config.max_failure_ratio
 services.*.deploy.update_config.monitor
 services.*.deploy.update_config.order
 services.*.deploy.update_config.parallelism
+services.*.develop
+services.*.develop.watch
+services.*.develop.watch.[].action
+services.*.develop.watch.[].exec
+services.*.develop.watch.[].exec.command
+services.*.develop.watch.[].exec.environment
+services.*.develop.watch.[].exec.environment.*
+services.*.develop.watch.[].exec.privileged
+services.*.develop.watch.[].exec.user
+services.*.develop.watch.[].exec.working_dir
+services.*.develop.watch.[].ignore
+services.*.develop.watch.[].include
+services.*.develop.watch.[].initial_sync
+services.*.develop.watch.[].path
+services.*.develop.watch.[].target
 services.*.device_cgroup_rules
 services.*.devices
 services.*.devices.[].permissions
@@ -286,11 +301,6 @@ x-stack.unhealthy
 x-stack.unhealthy.delay
 x-stack.unhealthy.max_attempts
 `
-
-// silent mean something to other commands than those that run a stack; Compose passes over them without a word, too.
-var silent = []string{
-	"services.*.develop",
-}
 
 // ignored are accepted with a warning: Compose ignores them when it runs a stack on one machine, and so do we.
 var ignored = []struct{ path, why string }{

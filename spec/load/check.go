@@ -29,7 +29,7 @@ func (t *tree) builds(enabled func(service string) bool) spec.Diagnostics {
 	}
 	for _, name := range services.order {
 		build := services.fields[name].field("build")
-		if build == nil || build.kind == null || !enabled(name) {
+		if build == nil || build.kind == null || !enabled(name) || services.fields[name].field(extensionKey).field("build") != nil {
 			continue
 		}
 		path := []string{"services", name, "build"}
@@ -38,7 +38,8 @@ func (t *tree) builds(enabled func(service string) bool) spec.Diagnostics {
 				fmt.Sprintf("image builds are not supported yet: the image %s is pulled instead", image.text), ""))
 			continue
 		}
-		findings = append(findings, build.diagnose(spec.Error, path, "image builds are not supported yet", "give the service an image"))
+		findings = append(findings, build.diagnose(spec.Error, path, "image builds are not supported yet",
+			"give the service an image, or `x-stack: {build: COMMAND}` with a command that builds and loads one"))
 	}
 	return findings
 }

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -84,10 +83,9 @@ func (c *converter) service(s types.ServiceConfig) *spec.Service {
 		OOMKillDisable:    s.OomKillDisable,
 		OOMScoreAdj:       int(s.OomScoreAdj),
 		Policy:            c.policy(at, s),
+		Develop:           c.develop(at, s),
 	}
-	if n := c.tree.root.get(at...); n != nil && n.file != nil {
-		out.Position = fmt.Sprintf("%s:%d:%d", n.file.name, n.line, n.column)
-	}
+	out.Position = c.position(at)
 	if s.StopGracePeriod != nil {
 		grace := time.Duration(*s.StopGracePeriod)
 		out.StopGrace = &grace
@@ -99,6 +97,7 @@ func (c *converter) service(s types.ServiceConfig) *spec.Service {
 		out.Configs = append(out.Configs, fileMount(types.FileReferenceConfig(m), "/", c.stack.Configs))
 	}
 	c.rollouts(at, s, out)
+	c.built(s, out)
 	c.checkImage(at, s.Image)
 	c.checkAddresses(at, out)
 	c.checkModes(at, out)

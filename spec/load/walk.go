@@ -62,9 +62,6 @@ var rules = sync.OnceValue(func() *rule {
 	for path := range strings.FieldsSeq(supported + own) {
 		root.insert(path).verdict = honoured
 	}
-	for _, path := range silent {
-		root.insert(path).verdict = passed
-	}
 	for _, a := range ignored {
 		r := root.insert(a.path)
 		r.verdict, r.why = warned, a.why
