@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/stack-run/stack/e2e/host"
 )
 
 func TestLogsAreRotatedAndReadInOrder(t *testing.T) {
@@ -45,6 +48,65 @@ func TestLogsFollowUntilTheContainerEnds(t *testing.T) {
 	cmd := h.Command("bash", "-c", `stack logs -f --no-log-prefix a 2>&1 & pid=$!
 		stack exec -T a touch /go; wait $pid`)
 	contains(t, "the log", h.Run(cmd).Stdout, "first", "err", "last")
+}
+
+// counting prints numbered lines, some thousands at a time, about as many a second as asked for.
+func counting(lines, aSecond int) string {
+	return fmt.Sprintf(`["awk", "BEGIN { for (i = 0; i < %d; i++) { print i; if (i %% %d == 0) { fflush(); system(\"sleep 0.06\") } } }"]`, lines, aSecond/10)
+}
+
+func TestFollowingAServicesLogLosesAndDoublesNothingWhenTheDaemonIsKilled(t *testing.T) {
+	const lines, aSecond = 300_000, 50_000
+	h := start(t)
+	h.Up(`services: {a: {image: busybox, command: ` + counting(lines, aSecond) + `}}`)
+	follower := h.Command("bash", "-c", `stack logs -f --no-log-prefix a >followed 2>errors; echo $? >code`)
+	stop := h.Background(follower)
+	defer stop()
+	for _, reached := range []int{lines / 10, lines / 3, lines / 2} {
+		h.Eventually("some lines were followed", func() bool { return lineCount(h) > reached })
+		h.Kill(h.DaemonPID())
+		h.Stack("ps") // the next one
+	}
+	h.Eventually("the follower ends with the container", func() bool { return h.Sh(`cat code 2>/dev/null || true`) != "" })
+	equal(t, "the follower's end", h.Sh(`cat code errors`), "0")
+	var first, last time.Time
+	stamps := strings.Fields(h.Sh(`stack logs -t --no-log-prefix a | awk 'NR == 1 { print $1 } { last = $1 } END { print last }'`))
+	for i, to := range []*time.Time{&first, &last} {
+		if err := to.UnmarshalText([]byte(stamps[i])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d lines, %.0f a second", lines, lines/last.Sub(first).Seconds())
+	for what, script := range map[string]string{"what was followed": `cat followed`, "the log": `stack logs --no-log-prefix a`} {
+		equal(t, what, h.Sh(script+fmt.Sprintf(` | awk '$1 != NR-1 { print "line " NR " is " $0; exit } END { print NR }'`)), fmt.Sprint(lines))
+	}
+}
+
+func lineCount(h *host.Host) (n int) {
+	fmt.Sscan(h.Sh(`cat followed 2>/dev/null | wc -l`), &n)
+	return n
+}
+
+func TestLogsFollowAServiceAcrossRecreatesAndKeepWhatReplacedContainersSaid(t *testing.T) {
+	h := start(t)
+	file := func(version string) string {
+		return `services: {a: {image: busybox, init: true, environment: {V: "` + version + `"}, command: [sh, -c, 'for i in 1 2 3; do echo $$V.$$i; done; exec sleep infinity']}}`
+	}
+	h.Up(file("one"))
+	stop := h.Background(h.Command("bash", "-c", `stack logs -f --no-log-prefix a >followed 2>&1`))
+	defer stop()
+	all := ""
+	for _, version := range []string{"one", "two", "three"} {
+		h.Up(file(version))
+		all += fmt.Sprintf("%[1]s.1\n%[1]s.2\n%[1]s.3\n", version)
+		h.Eventually("it follows "+version, func() bool { return h.Sh(`cat followed`)+"\n" == all })
+	}
+	equal(t, "the log", h.Stack("logs", "--no-log-prefix", "a"), all)
+	equal(t, "its end", h.Stack("logs", "--no-log-prefix", "-n", "4", "a"), "two.3\nthree.1\nthree.2\nthree.3\n")
+	equal(t, "a follower's first lines", h.Sh(`timeout 2 stack logs -f -n 1 --no-log-prefix a || true`), "three.3")
+	h.Stack("down", "-t", "0")
+	h.Up(file("four"))
+	equal(t, "the log after down", h.Stack("logs", "--no-log-prefix", "a"), "four.1\nfour.2\nfour.3\n")
 }
 
 func TestUpInTheForegroundPrefixesLinesAndStopsOnCtrlC(t *testing.T) {

@@ -166,6 +166,17 @@ func (x *execution) start(ctx context.Context, a planner.Action) error {
 	return err
 }
 
+// remove deletes a container. The log of one that another takes the place of outlives it.
+func (x *execution) remove(ctx context.Context, a planner.Action) error {
+	if a.Reason != planner.Requested && a.Reason != planner.Orphan {
+		err := x.r.engine.Update(a.ContainerID, func(rec *runtime.Record) { rec.KeepLog = !rec.OneOff })
+		if err != nil && !isNotFound(err) {
+			return err
+		}
+	}
+	return x.r.removeContainer(ctx, a.ContainerID, a.Volumes)
+}
+
 func (x *execution) kill(ctx context.Context, a planner.Action) error {
 	sig := syscall.SIGKILL
 	if a.Signal != "" {

@@ -236,7 +236,7 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 	case planner.KillContainer:
 		return x.kill(ctx, a)
 	case planner.RemoveContainer:
-		return x.r.removeContainer(ctx, a.ContainerID, a.Volumes)
+		return x.remove(ctx, a)
 	case planner.UpdateContainer:
 		return x.update(ctx, a)
 	case planner.PauseContainer:

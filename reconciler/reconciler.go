@@ -139,7 +139,10 @@ func (r *Reconciler) stack(name string) *stack {
 
 // lock waits for the stack's operation to end and takes its place until the returned function is called.
 func (s *stack) lock(ctx context.Context, sink Sink) (unlock func(), err error) {
-	unlock = func() { <-s.op }
+	unlock = func() {
+		<-s.op
+		s.notify()
+	}
 	select {
 	case s.op <- struct{}{}:
 		return unlock, nil
@@ -155,6 +158,9 @@ func (s *stack) lock(ctx context.Context, sink Sink) (unlock func(), err error) 
 		return nil, fmt.Errorf("stack %s: another operation is running: %w", s.name, ctx.Err())
 	}
 }
+
+// Busy tells whether an operation is changing the stack. Its end counts as a change of a container.
+func (r *Reconciler) Busy(name string) bool { return len(r.stack(name).op) > 0 }
 
 // notify wakes those who wait for a change of the stack's containers.
 func (s *stack) notify() {

@@ -73,6 +73,11 @@ func (e *Engine) Remove(ctx context.Context, id string, cleanup func(View) error
 	if err := os.RemoveAll(e.secretsDir(&v.Record)); err != nil {
 		return fmt.Errorf("remove container %s: %w", v.Name, err)
 	}
+	if v.KeepLog {
+		if err := e.retain(v); err != nil {
+			return fmt.Errorf("remove container %s: keep its log: %w", v.Name, err)
+		}
+	}
 	c.bury()
 	if err := removeContainerDir(v.Dir); err != nil {
 		return fmt.Errorf("remove container %s: %w", v.Name, err)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stack-run/stack/runtime/bundle"
@@ -54,6 +55,7 @@ type Options struct {
 	Runtime      string             // the default: "" or "embedded", or a name of Runtimes
 	LogMaxSize   int64              // bytes; what `logging:` leaves out
 	LogMaxFiles  int
+	LogRetain    time.Duration // how long the logs of replaced containers are kept; 0: as long as their number allows
 	Logf         func(format string, args ...any)
 }
 

@@ -86,7 +86,10 @@ func logTag(text string, v View) (string, error) {
 	return out.String(), err
 }
 
-func logPath(v View) string { return filepath.Join(v.Dir, "log", "container.log") }
+// logName is the current file of a log.
+const logName = "container.log"
+
+func logPath(v View) string { return filepath.Join(v.Dir, "log", logName) }
 
 // Logs reads a container's log, calling yield for each entry until it fails.
 func (e *Engine) Logs(ctx context.Context, id string, opts logs.Options, yield func(logs.Entry) error) error {

@@ -66,6 +66,8 @@ type Record struct {
 	Health     string            `json:"health,omitempty"`   // as of its last change
 	// DropVolumes says, in phase Removing, that the anonymous volumes go too.
 	DropVolumes bool `json:"drop_volumes,omitempty"`
+	// KeepLog says, in phase Removing, that the log outlives the container: another one takes its place.
+	KeepLog bool `json:"keep_log,omitempty"`
 
 	NetMode   string               `json:"net_mode"`
 	NetOf     string               `json:"net_of,omitempty"` // container id

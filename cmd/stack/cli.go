@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,6 +68,23 @@ func (c *cli) daemon(ctx context.Context) (*client.Client, error) {
 		return nil, err
 	}
 	return client.Ensure(ctx, client.EnsureOptions{Root: root, RunDir: runDir})
+}
+
+// nextDaemon connects to the daemon that takes the place of one that has ended; it starts none.
+func (c *cli) nextDaemon(ctx context.Context, patience time.Duration) (*client.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		d, err := client.Dial(ctx, client.Socket(c.runDir))
+		if !errors.Is(err, client.ErrNotRunning) {
+			return d, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // progress shows an operation's events where --progress says.

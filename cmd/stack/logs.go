@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stack-run/stack/cmd/internal/api"
+	"github.com/stack-run/stack/cmd/internal/client"
 	"github.com/stack-run/stack/cmd/internal/ui"
 )
 
@@ -72,6 +73,8 @@ func (c *cli) logs(ctx context.Context, request api.LogRequest, index int, o ui.
 		return err
 	}
 	o.Stack = name
+	request.Index = index
+	found := index == 0
 	printer := ui.NewLogPrinter(c.out, c.err, o)
 	for _, container := range containers {
 		wanted := len(request.Services) == 0 || slices.Contains(request.Services, container.Service)
@@ -79,17 +82,40 @@ func (c *cli) logs(ctx context.Context, request api.LogRequest, index int, o ui.
 			continue
 		}
 		printer.Expect(container.Name)
-		if index > 0 {
-			request.Containers = append(request.Containers, container.ID)
-		}
+		found = true
 	}
-	if index > 0 && len(request.Containers) == 0 {
+	if !found {
 		return fmt.Errorf("no container of %s has the number %d", strings.Join(request.Services, ", "), index)
 	}
-	return d.Logs(ctx, name, request, func(e api.LogEntry) error {
-		printer.Print(e)
-		return nil
-	})
+	return c.resumed(ctx, d, name, request, printer.Print)
+}
+
+// comeBack is how long a follower waits for another daemon when the one that it talks to has ended.
+const comeBack = 30 * time.Second
+
+// resumed hands on the entries of a request. Followers outlive the daemon: the next one is asked for what came after the last
+// entry of each container.
+func (c *cli) resumed(ctx context.Context, d *client.Client, name string, request api.LogRequest, print func(api.LogEntry)) error {
+	began, after := time.Now(), map[string]time.Time{}
+	for {
+		err := d.Logs(ctx, name, request, func(e api.LogEntry) error {
+			after[e.ID] = e.Time
+			print(e)
+			return nil
+		})
+		if !request.Follow || !client.IsLost(err) || ctx.Err() != nil {
+			return err
+		}
+		if request.After = after; request.Tail >= 0 { // of containers not heard of, what was not there at first
+			request.Tail, request.Since = -1, began
+		}
+		next, dialErr := c.nextDaemon(ctx, comeBack)
+		if dialErr != nil {
+			return err
+		}
+		defer next.Close()
+		d = next
+	}
 }
 
 // parseTail reads --tail: a number, or all.

@@ -195,11 +195,15 @@ type LogRequest struct {
 	Tail       int       `json:"tail"` // -1: all
 	Follow     bool      `json:"follow,omitempty"`
 	OneOff     bool      `json:"one_off,omitempty"`
+	Index      int       `json:"index,omitempty"` // of one replica only; 0: of all
+	// After resumes a request: of these containers, by id, only what came after the given entries.
+	After map[string]time.Time `json:"after,omitempty"`
 }
 
 // LogEntry is one line of a container's output, or with Event an exit or start seen while following.
 type LogEntry struct {
 	Container string    `json:"c"` // name
+	ID        string    `json:"i,omitempty"`
 	Service   string    `json:"s"`
 	Replica   int       `json:"n,omitempty"`
 	Time      time.Time `json:"t"`

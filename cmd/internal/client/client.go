@@ -120,6 +120,9 @@ func (c *Client) request(ctx context.Context, method, path string, query url.Val
 // errLost means that the daemon ended, or was ended, in the middle of a request.
 var errLost = errors.New("the daemon ended in the middle of the request; run the command again, or see the daemon's log")
 
+// IsLost tells that the daemon ended in the middle of a request, or that none listens.
+func IsLost(err error) bool { return errors.Is(err, errLost) || errors.Is(err, ErrNotRunning) }
+
 func readError(resp *http.Response) error {
 	var e api.Error
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))

@@ -145,7 +145,7 @@ func open(ctx context.Context, o Options) (p *parts, err error) {
 	p.engine, err = runtime.Open(runtime.Options{
 		Root: o.Root, RunDir: o.RunDir, Images: p.images, ShimProgram: o.ShimProgram,
 		Runtimes: programs, Runtime: o.Config.Runtime,
-		LogMaxSize: o.Config.Logs.MaxSize, LogMaxFiles: o.Config.Logs.MaxFiles, Logf: o.Logf,
+		LogMaxSize: o.Config.Logs.MaxSize, LogMaxFiles: o.Config.Logs.MaxFiles, LogRetain: o.Config.Logs.Retain, Logf: o.Logf,
 	})
 	if err != nil {
 		return p, fmt.Errorf("open containers: %w", err)

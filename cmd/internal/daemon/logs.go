@@ -1,11 +1,11 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/stack-run/stack/cmd/internal/api"
@@ -15,21 +15,137 @@ import (
 	"github.com/stack-run/stack/runtime/logs"
 )
 
-// Logs sends what the selected containers printed: without Follow in the order of time; with it, each container's lines
-// as they come, new containers of the services included, until ctx ends or nothing is left that could print.
+// Logs sends what the selected containers printed, those that others took the place of included: without Follow in the order
+// of time; with it, each container's lines as they come, new containers of the services included, until ctx ends or nothing
+// is left that could print.
 func (b *backend) Logs(ctx context.Context, stack string, req api.LogRequest, send func(api.LogEntry) error) error {
 	if req.Follow {
 		return b.followLogs(ctx, stack, req, send)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var heads []*logStream
-	for _, c := range b.reconciler.Containers(stack) {
+	live, replaced, err := b.logSources(stack, req)
+	if err != nil {
+		return err
+	}
+	if replaced, err = b.tails(ctx, req, live, replaced); err != nil {
+		return err
+	}
+	return b.mergeLogs(ctx, append(replaced, live...), send)
+}
+
+// logSource is the log of one container, and what is asked of it.
+type logSource struct {
+	stack, id, name, service string
+	replica                  int
+	created                  time.Time
+	printing                 bool // it may print more
+	options                  logs.Options
+}
+
+// logSources are the logs that a request selects: of containers that are there, and of those that they took the place of,
+// each the oldest first.
+func (b *backend) logSources(stack string, req api.LogRequest) (live, replaced []logSource, err error) {
+	seen := map[string]bool{}
+	for _, c := range b.reconciler.Containers(stack) { // first: one that is replaced meanwhile shows among the others
+		seen[c.ID] = true
 		if selected(req, c) {
-			heads = append(heads, b.stream(ctx, c, req))
+			live = append(live, logSource{
+				stack: stack, id: c.ID, name: c.Name, service: c.Service, replica: c.Replica, created: c.Created,
+				printing: c.State == planner.Running || c.State == planner.Paused || c.State == planner.Restarting,
+				options:  readOptions(req, c.ID),
+			})
 		}
 	}
-	return merge(heads, send)
+	slices.SortStableFunc(live, func(a, b logSource) int { return a.created.Compare(b.created) })
+	if len(req.Containers) > 0 {
+		return live, nil, nil
+	}
+	kept, err := b.engine.RetainedLogs(stack)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range kept {
+		ofService := len(req.Services) == 0 || slices.Contains(req.Services, r.Service)
+		if seen[r.ID] || !ofService || req.Index > 0 && req.Index != r.Replica {
+			continue
+		}
+		replaced = append(replaced, logSource{
+			stack: stack, id: r.ID, name: r.Name, service: r.Service, replica: r.Replica, created: r.Created, options: readOptions(req, r.ID),
+		})
+	}
+	return live, replaced, nil
+}
+
+// tails makes the last n lines of a replica those of all containers that it had: what the present one does not have, those
+// before it give, the youngest first.
+func (b *backend) tails(ctx context.Context, req api.LogRequest, live, replaced []logSource) ([]logSource, error) {
+	if req.Tail < 0 {
+		return replaced, nil
+	}
+	type replica struct {
+		service string
+		number  int
+	}
+	missing := map[replica]int{}
+	had := map[replica]bool{}
+	for _, s := range replaced {
+		had[replica{s.service, s.replica}] = true
+	}
+	count := func(s logSource) error {
+		of := replica{s.service, s.replica}
+		if _, known := missing[of]; !known {
+			missing[of] = req.Tail
+		}
+		if !had[of] || missing[of] == 0 {
+			return nil
+		}
+		return b.readLog(ctx, s, func(logs.Entry) error { missing[of]--; return nil })
+	}
+	for _, s := range live {
+		if err := count(s); err != nil {
+			return nil, err
+		}
+	}
+	var wanted []logSource
+	for _, s := range slices.Backward(replaced) {
+		of := replica{s.service, s.replica}
+		if _, known := missing[of]; !known {
+			missing[of] = req.Tail // nothing has taken its place yet
+		}
+		if missing[of] <= 0 {
+			continue
+		}
+		s.options.Tail = missing[of]
+		if err := count(s); err != nil {
+			return nil, err
+		}
+		wanted = append(wanted, s)
+	}
+	slices.Reverse(wanted)
+	return wanted, nil
+}
+
+// readLog reads a source as it is now, wherever its log is by now.
+func (b *backend) readLog(ctx context.Context, s logSource, yield func(logs.Entry) error) error {
+	s.options.Follow = false
+	err := b.engine.Logs(ctx, s.id, s.options, yield)
+	if errors.Is(err, runtime.ErrNotFound) {
+		err = b.engine.RetainedLog(ctx, s.stack, s.id, s.options, yield)
+	}
+	if runtime.IsGone(err) {
+		return nil // removed meanwhile: it has nothing to say
+	}
+	return err
+}
+
+// mergeLogs sends what is in the logs now, in the order of time.
+func (b *backend) mergeLogs(ctx context.Context, sources []logSource, send func(api.LogEntry) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var streams []*logStream
+	for _, s := range sources {
+		streams = append(streams, b.stream(ctx, s))
+	}
+	return merge(streams, send)
 }
 
 // merge sends the entries of streams that are each in order of time in the order of time.
@@ -61,13 +177,14 @@ func selected(req api.LogRequest, c reconciler.Status) bool {
 	if len(req.Containers) > 0 {
 		return slices.ContainsFunc(req.Containers, func(ref string) bool { return ref == c.Name || strings.HasPrefix(c.ID, ref) })
 	}
-	if c.OneOff && !req.OneOff {
+	if c.OneOff && !req.OneOff || req.Index > 0 && req.Index != c.Replica {
 		return false
 	}
 	return len(req.Services) == 0 || slices.Contains(req.Services, c.Service)
 }
 
-func readOptions(req api.LogRequest) logs.Options {
+// readOptions are what a request asks of one container's log.
+func readOptions(req api.LogRequest, id string) logs.Options {
 	opts := logs.Options{Since: req.Since, Until: req.Until, Tail: req.Tail, Follow: req.Follow}
 	switch {
 	case req.Tail < 0:
@@ -75,13 +192,16 @@ func readOptions(req api.LogRequest) logs.Options {
 	case req.Tail == 0:
 		opts.Tail = logs.TailNone
 	}
+	if after, ok := req.After[id]; ok { // times grow strictly within a log
+		opts.Since, opts.Tail = after.Add(1), 0
+	}
 	return opts
 }
 
-func entry(c reconciler.Status, e logs.Entry) api.LogEntry {
+func (s logSource) entry(e logs.Entry) api.LogEntry {
 	line, whole := strings.CutSuffix(string(e.Line), "\n")
 	return api.LogEntry{
-		Container: c.Name, Service: c.Service, Replica: c.Replica, Time: e.Time, Stream: e.Stream, Line: line, Partial: !whole,
+		Container: s.name, ID: s.id, Service: s.service, Replica: s.replica, Time: e.Time, Stream: cmp.Or(e.Stream, logs.Stdout), Line: line, Partial: !whole,
 	}
 }
 
@@ -92,21 +212,18 @@ type logStream struct {
 	err     error
 }
 
-func (b *backend) stream(ctx context.Context, c reconciler.Status, req api.LogRequest) *logStream {
+func (b *backend) stream(ctx context.Context, source logSource) *logStream {
 	s := &logStream{entries: make(chan api.LogEntry, 64)}
 	go func() {
 		defer close(s.entries)
-		err := b.engine.Logs(ctx, c.ID, readOptions(req), func(e logs.Entry) error {
+		s.err = b.readLog(ctx, source, func(e logs.Entry) error {
 			select {
-			case s.entries <- entry(c, e):
+			case s.entries <- source.entry(e):
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 		})
-		if !runtime.IsGone(err) { // a container that was removed meanwhile has nothing to say
-			s.err = err
-		}
 	}()
 	return s
 }
@@ -114,114 +231,4 @@ func (b *backend) stream(ctx context.Context, c reconciler.Status, req api.LogRe
 func (s *logStream) next() (ok bool) {
 	s.head, ok = <-s.entries
 	return ok
-}
-
-// followLogs keeps one follower a container, over all its runs, until none of the containers may print any more.
-func (b *backend) followLogs(ctx context.Context, stack string, req api.LogRequest, send func(api.LogEntry) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	f := &followers{backend: b, send: send, running: map[string]context.CancelFunc{}, cancel: cancel}
-	defer f.wait.Wait()
-	for first := true; ; first = false {
-		changed := b.reconciler.Changed(stack)
-		present := map[string]bool{}
-		live := false
-		for _, c := range b.reconciler.Containers(stack) {
-			if !selected(req, c) {
-				continue
-			}
-			present[c.ID] = true
-			live = live || c.State == planner.Running || c.State == planner.Paused || c.State == planner.Restarting
-			r := req
-			if !first {
-				r.Tail, r.Since = -1, time.Time{} // made while following: all of it
-			}
-			f.follow(ctx, c, r)
-		}
-		f.stop(func(id string) bool { return !live || !present[id] })
-		if !live {
-			f.wait.Wait()
-			return ignoreCancel(context.Cause(ctx))
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ignoreCancel(context.Cause(ctx))
-		}
-	}
-}
-
-func ignoreCancel(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
-}
-
-// followers are the readers of one Logs request.
-type followers struct {
-	backend *backend
-	cancel  context.CancelCauseFunc
-	wait    sync.WaitGroup
-	running map[string]context.CancelFunc // by container id; used by followLogs alone
-
-	mu   sync.Mutex
-	send func(api.LogEntry) error
-}
-
-// follow starts to read a container's log, once.
-func (f *followers) follow(ctx context.Context, c reconciler.Status, req api.LogRequest) {
-	if f.running[c.ID] != nil {
-		return
-	}
-	reading, stop := context.WithCancel(ctx)
-	f.running[c.ID] = stop
-	f.wait.Go(func() {
-		if err := f.read(ctx, reading, c, req); err != nil && ctx.Err() == nil && !runtime.IsGone(err) {
-			f.cancel(err)
-		}
-	})
-}
-
-// stop tells readers to send what is left and end.
-func (f *followers) stop(which func(id string) bool) {
-	for id, stop := range f.running {
-		if which(id) {
-			stop()
-			delete(f.running, id)
-		}
-	}
-}
-
-// read sends a container's entries as they come until reading ends; then the rest that is in the log.
-func (f *followers) read(ctx, reading context.Context, c reconciler.Status, req api.LogRequest) error {
-	var last time.Time
-	same := 0 // entries already sent that carry the time last
-	forward := func(e logs.Entry) error {
-		if e.Time.Equal(last) {
-			same++
-		} else {
-			last, same = e.Time, 1
-		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.send(entry(c, e))
-	}
-	err := f.backend.engine.Logs(reading, c.ID, readOptions(req), forward)
-	if reading.Err() == nil || ctx.Err() != nil {
-		return err
-	}
-	rest := readOptions(req)
-	rest.Follow = false
-	skip := 0
-	if !last.IsZero() {
-		rest.Since, rest.Tail, skip = last, 0, same
-	}
-	return f.backend.engine.Logs(ctx, c.ID, rest, func(e logs.Entry) error {
-		if skip > 0 && e.Time.Equal(last) {
-			skip--
-			return nil
-		}
-		return forward(e)
-	})
 }

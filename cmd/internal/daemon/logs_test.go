@@ -87,7 +87,7 @@ func TestWhichContainersLogsAreOf(t *testing.T) {
 
 func TestHowMuchOfALogIsRead(t *testing.T) {
 	for asked, want := range map[int]int{-1: 0, 0: logs.TailNone, 5: 5} {
-		if got := readOptions(api.LogRequest{Tail: asked}).Tail; got != want {
+		if got := readOptions(api.LogRequest{Tail: asked}, "id").Tail; got != want {
 			t.Errorf("tail %d: %d, want %d", asked, got, want)
 		}
 	}

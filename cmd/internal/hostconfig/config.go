@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"time"
 )
 
 // Defaults of the places that flags and environment variables change.
@@ -49,10 +50,11 @@ type AddressPool struct {
 type Logs struct {
 	MaxSize  int64 // bytes, 0: no rotation
 	MaxFiles int
+	Retain   time.Duration // of the logs of replaced containers
 }
 
 // DefaultLogs hold where the configuration says nothing.
-var DefaultLogs = Logs{MaxSize: 50 << 20, MaxFiles: 5}
+var DefaultLogs = Logs{MaxSize: 50 << 20, MaxFiles: 5, Retain: 7 * 24 * time.Hour}
 
 // Default is the configuration of a host without a file.
 func Default() Config { return Config{Logs: DefaultLogs} }

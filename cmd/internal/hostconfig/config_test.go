@@ -35,7 +35,7 @@ logs: {maxSize: 50m, maxFiles: 7}
 		Runtime:      "crun",
 		Runtimes:     map[string]Runtime{"crun": {Path: "/usr/bin/crun", Args: []string{"--debug"}}},
 		AddressPools: []AddressPool{{Base: netip.MustParsePrefix("10.210.0.0/16"), Size: 24}},
-		Logs:         Logs{MaxSize: 50 << 20, MaxFiles: 7},
+		Logs:         Logs{MaxSize: 50 << 20, MaxFiles: 7, Retain: DefaultLogs.Retain},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 	"gopkg.in/yaml.v3"
@@ -143,6 +144,13 @@ func (p *parser) logs(path string, n *yaml.Node, l *Logs) {
 			if l.MaxFiles = p.number(path, n); l.MaxFiles < 1 {
 				p.refuse(n, path, "at least one file is needed", "write a number from 1")
 			}
+		},
+		"retain": func(path string, n *yaml.Node) {
+			retain, err := time.ParseDuration(p.text(path, n))
+			if err != nil || retain <= 0 {
+				p.refuse(n, path, "not a duration", "write it as 168h")
+			}
+			l.Retain = retain
 		},
 	})
 }
