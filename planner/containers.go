@@ -99,10 +99,13 @@ func (u *up) draftStart(s *course, f *fate, action Action) {
 }
 
 func (u *up) draftUpdate(s *course, f *fate, action Action) {
-	if len(f.update) == 0 {
+	if len(f.update) == 0 && !f.unfinished {
 		return
 	}
 	action.Kind, action.Reason, action.Detail, action.Changes = UpdateContainer, SpecChanged, summary(f.update), f.update
+	if len(f.update) == 0 {
+		action.Reason = Unfinished
+	}
 	f.updateID = u.add(s.rank, action)
 	u.after(f.updateID, f.stopID)
 }

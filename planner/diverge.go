@@ -70,15 +70,18 @@ func (u *up) forced(service string) bool {
 
 // specChanged compares the service with what the container was made from.
 func (u *up) specChanged(s *course, c *Container, again func(Reason, string) *fate) *fate {
-	if sameSpec(&c.Spec, s.Service) || c.Spec.Digest() == s.Digest() {
+	if sameSpec(&c.Spec, s.Service) {
 		return nil
 	}
 	changes := slices.DeleteFunc(spec.Diff(&c.Spec, s.Service), func(ch spec.Change) bool { return ignored[field(ch)] })
 	var needed []spec.Change // those that can't be made in place
 	for _, ch := range changes {
-		if !changedInPlace[field(ch)] {
+		if needsContainer(ch, &c.Spec, s.Service) {
 			needed = append(needed, ch)
 		}
+	}
+	if len(needed) == 0 {
+		return nil
 	}
 	reason := SpecChanged
 	if len(needed) > 0 && !slices.ContainsFunc(needed, func(ch spec.Change) bool { return !isContent(ch) }) {
@@ -89,38 +92,11 @@ func (u *up) specChanged(s *course, c *Container, again func(Reason, string) *fa
 	return f
 }
 
-// sameSpec is a quick look that saves two digests for each container that didn't change: false says nothing.
+// sameSpec is a quick look that saves a comparison field by field for each container that didn't change: false says nothing.
 func sameSpec(a, b *spec.Service) bool {
 	x, y := *a, *b
 	x.Position, y.Position = "", ""
 	return reflect.DeepEqual(&x, &y)
-}
-
-// Fields by what a difference in them means. All others need a new container: spec.Service.Digest covers them.
-var (
-	changedInPlace = map[string]bool{
-		"labels": true, "restart": true, "healthcheck": true, "stop_signal": true, "stop_grace_period": true, "depends_on": true,
-		"x-stack": true, // acted on by the daemon, which reads it in the record
-	}
-	// They say nothing about a container.
-	ignored = map[string]bool{
-		"replicas": true, "pull_policy": true, "pull_age": true, "profiles": true, "attach": true, "position": true,
-		"update_config": true, "rollback_config": true, "develop": true,
-	}
-)
-
-// inPlace lists the differences that are made up for without a new container.
-func inPlace(old, new *spec.Service) []spec.Change {
-	if sameSpec(old, new) {
-		return nil
-	}
-	var changes []spec.Change
-	for _, ch := range spec.Diff(old, new) {
-		if changedInPlace[field(ch)] {
-			changes = append(changes, ch)
-		}
-	}
-	return changes
 }
 
 // field is the attribute that a change is in: "environment" of "environment.LOG_LEVEL".

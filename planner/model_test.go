@@ -155,9 +155,7 @@ func (m *model) change(a Action) error {
 		}
 		m.observed.Containers = slices.Delete(m.observed.Containers, i, i+1)
 	case UpdateContainer:
-		s := m.desired.Services[c.Service]
-		c.Spec.Labels, c.Spec.Restart, c.Spec.Healthcheck, c.Spec.DependsOn = s.Labels, s.Restart, s.Healthcheck, s.DependsOn
-		c.Spec.StopSignal, c.Spec.StopGrace = s.StopSignal, s.StopGrace
+		return updateInPlace(c, m.desired.Services[c.Service])
 	case UnpauseContainer:
 		c.State = Running
 	case PauseContainer:
@@ -165,6 +163,20 @@ func (m *model) change(a Action) error {
 	default:
 		return fmt.Errorf("unexpected kind")
 	}
+	return nil
+}
+
+// updateInPlace does what can be done to a container that is there, and fails where that is not what was planned.
+func updateInPlace(c *Container, s *spec.Service) error {
+	if len(s.Resources.DeviceReadBps) < len(c.Spec.Resources.DeviceReadBps) {
+		return fmt.Errorf("a cgroup keeps the rates it was given")
+	}
+	if logDriver(s) != logDriver(&c.Spec) {
+		return fmt.Errorf("a log keeps its driver")
+	}
+	c.Spec.Labels, c.Spec.Restart, c.Spec.Healthcheck, c.Spec.DependsOn = s.Labels, s.Restart, s.Healthcheck, s.DependsOn
+	c.Spec.StopSignal, c.Spec.StopGrace = s.StopSignal, s.StopGrace
+	c.Spec.Resources, c.Spec.Logging, c.Updating = s.Resources, s.Logging, false
 	return nil
 }
 

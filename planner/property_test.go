@@ -166,6 +166,13 @@ func randomStack(r *rand.Rand, movePorts bool) *spec.Stack {
 			Environment: map[string]string{"A": fmt.Sprint(r.Intn(2))}, Labels: map[string]string{"L": fmt.Sprint(r.Intn(2))},
 			DependsOn: map[string]spec.Dependency{}, Networks: map[string]*spec.Attachment{},
 		}
+		s.Resources.Memory = int64(r.Intn(2)) << 30
+		if r.Intn(4) == 0 {
+			s.Resources.DeviceReadBps = []spec.ThrottleDevice{{Path: "/dev/sda", Rate: uint64(r.Intn(2) + 1)}}
+		}
+		if r.Intn(3) == 0 {
+			s.Logging = &spec.Logging{Driver: []string{"", "local"}[r.Intn(2)], Options: map[string]string{"max-size": fmt.Sprint(r.Intn(2)+1, "m")}}
+		}
 		stack.Services[name] = s
 		if r.Intn(2) == 0 {
 			s.Replicas = 1
@@ -236,6 +243,8 @@ func disturb(r *rand.Rand, o *Observed) {
 			c.State = Created
 		case 4:
 			c.State, c.Health = Running, Healthy
+		case 5:
+			c.State, c.Updating = Running, true
 		}
 	}
 	for i := len(o.Containers) - 1; i >= 0; i-- {

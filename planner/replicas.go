@@ -31,6 +31,8 @@ type fate struct {
 	start   bool // it runs in the end, because of this plan
 	unpause bool
 	update  []spec.Change // in place
+	// unfinished is an update in place that was begun before.
+	unfinished bool
 	// early says that something else waits for this container to stop, so that the stop waits for nothing that the
 	// new container needs.
 	early bool
@@ -132,7 +134,7 @@ func (u *up) judge(s *course, c *Container) *fate {
 		return f
 	}
 	if !u.opts.NoRecreate {
-		f.update = inPlace(&c.Spec, s.Service)
+		f.update, f.unfinished = inPlace(&c.Spec, s.Service), c.Updating
 	}
 	u.keepGoing(s, f)
 	if !f.start {

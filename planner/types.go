@@ -56,6 +56,8 @@ type Container struct {
 	ExitCode int
 	// Stopped says that a user stopped it: it stays so until a user starts it.
 	Stopped bool
+	// Updating says that an update in place was begun and not finished: its limits may be neither the old nor the new ones.
+	Updating bool
 	// Networks it is connected to: host names of networks to the networks' ids.
 	Networks map[string]string
 	// Volumes it mounts: names on the host.
@@ -107,7 +109,7 @@ const (
 	StopContainer    Kind = "stop"
 	KillContainer    Kind = "kill"
 	RemoveContainer  Kind = "remove"
-	UpdateContainer  Kind = "update" // in place: the record, limits
+	UpdateContainer  Kind = "update" // in place: the record, limits, log
 	PauseContainer   Kind = "pause"
 	UnpauseContainer Kind = "unpause"
 	// Wait for a condition of a service: of all its containers but one-off ones and those a user stopped.
@@ -136,6 +138,7 @@ const (
 	IsUnhealthy         Reason = "unhealthy"
 	Drifted             Reason = "drifted"
 	IsBroken            Reason = "half-made"
+	Unfinished          Reason = "update not finished"
 	Orphan              Reason = "orphan"
 	ScaleUp             Reason = "scale up"
 	ScaleDown           Reason = "scale down"

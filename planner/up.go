@@ -12,9 +12,10 @@ import (
 // orphan. The error is Problems; then nothing should be touched.
 //
 // What it decides, and on which conditions:
-//   - A container is made again when its service's digest, its image, a network it is on, or a volume it mounts
-//     differs, when it shares a namespace or volumes with one that is made again, when it is half-made, or by force.
-//   - A difference in labels, restart, healthcheck, stop_signal, stop_grace_period or depends_on alone updates it in place.
+//   - A container is made again when an attribute of its service that can't be changed in place (needsContainer), its
+//     image, a network it is on, or a volume it mounts differs, when it shares a namespace or volumes with one that is
+//     made again, when it is half-made, or by force.
+//   - Other differences alone update it in place; so does an earlier update that was not finished.
 //   - Dependents that say `restart: true`, and those that live in a namespace, restart with what they depend on.
 //   - What exited is started again, but for a service whose success others wait for (one-shot): once it
 //     has exited with 0 from the same digest, it is done.

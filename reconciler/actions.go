@@ -205,32 +205,3 @@ func (x *execution) kill(ctx context.Context, a planner.Action) error {
 	}
 	return x.r.engine.Signal(ctx, a.ContainerID, sig)
 }
-
-// update brings a container's record up to its service: what the daemon acts on by itself needs no new container.
-func (x *execution) update(ctx context.Context, a planner.Action) error {
-	svc := x.service(a.Service)
-	if svc == nil {
-		return fmt.Errorf("service %s is not in the stack file", a.Service)
-	}
-	v, err := x.r.engine.Get(a.ContainerID)
-	if err != nil {
-		return err
-	}
-	img, err := x.r.engine.Image(ctx, v.ImageID)
-	if err != nil {
-		return err
-	}
-	s := x.r.stack(x.stack)
-	s.keeper(v.ID).rest()
-	err = x.r.engine.Update(v.ID, func(rec *runtime.Record) {
-		rec.Spec = *svc
-		rec.Labels = labels(creation{stack: x.desired, service: svc, replica: rec.Replica}, img)
-	})
-	if err != nil {
-		return err
-	}
-	if v, err = x.r.engine.Get(v.ID); err == nil && v.Running() {
-		x.r.monitor(s, v)
-	}
-	return err
-}

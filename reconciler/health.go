@@ -201,6 +201,21 @@ func (r *Reconciler) probeOnce(ctx context.Context, id string, check healthcheck
 	return p
 }
 
+// stopProbes ends the health check; a restart that is due stays so.
+func (k *keeper) stopProbes() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.endProbes()
+}
+
+// endProbes is stopProbes for who holds mu.
+func (k *keeper) endProbes() {
+	if k.health != nil {
+		k.health()
+		k.health = nil
+	}
+}
+
 // setHealth records the health of the run that ctx belongs to; the run that came after it has its own.
 func (r *Reconciler) setHealth(ctx context.Context, s *stack, k *keeper, id, health string) {
 	k.mu.Lock()

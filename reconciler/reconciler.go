@@ -272,8 +272,5 @@ func (k *keeper) stop() {
 		k.timer = nil
 	}
 	k.nextTry = time.Time{}
-	if k.health != nil {
-		k.health()
-		k.health = nil
-	}
+	k.endProbes()
 }

@@ -64,6 +64,9 @@ type Record struct {
 	Restarts   int               `json:"restarts,omitempty"` // by the restart policy, since it was last started by an operation
 	Attempts   int               `json:"attempts,omitempty"` // those since the last run that lasted: what max_attempts bounds
 	Health     string            `json:"health,omitempty"`   // as of its last change
+	// Updating says that an update in place was begun: what the kernel has of the container may be neither what Spec says
+	// nor what it is to become.
+	Updating bool `json:"updating,omitempty"`
 	// DropVolumes says, in phase Removing, that the anonymous volumes go too.
 	DropVolumes bool `json:"drop_volumes,omitempty"`
 	// KeepLog says, in phase Removing, that the log outlives the container: another one takes its place.

@@ -85,7 +85,7 @@ func (e *Engine) Start(ctx context.Context, id string, in StartInput) error {
 	}
 	// From here on a crash leaves a container that is meant to run.
 	err = c.update(func(r *Record) {
-		r.Intent, r.Health = IntentRun, ""
+		r.Intent, r.Health, r.Updating = IntentRun, "", false // it starts with what its spec says
 		if !in.Again {
 			r.Restarts, r.Attempts = 0, 0
 		}

@@ -15,7 +15,8 @@ import (
 //   - what the daemon does around a container and can do differently from now on: restart, healthcheck,
 //     stop_signal, stop_grace_period, and whether `up` attaches to the log
 //   - how containers are replaced: update_config, rollback_config
-//   - labels: they are part of the container's record, and updated there in place
+//   - labels and expose: they are part of the container's record, and updated there in place
+//   - limits of resources and how the log is kept: they are changed under the running container
 //   - x-stack: how Stack keeps the service
 //   - develop: what watch does with it
 //   - the position in the stack file
@@ -34,7 +35,8 @@ func (s *Service) container() Service {
 	c.PullPolicy, c.PullAge = "", 0
 	c.Restart, c.Healthcheck, c.StopSignal, c.StopGrace, c.Attach = Restart{}, nil, "", nil, nil
 	c.UpdateConfig, c.RollbackConfig = nil, nil
-	c.Labels = nil
+	c.Labels, c.Expose = nil, nil
+	c.Resources, c.Logging = Resources{}, nil
 	c.Position = ""
 	c.Policy, c.Develop = nil, nil
 	return c

@@ -30,6 +30,8 @@ func TestDigestChangesOnlyWithWhatContainersAreMadeFrom(t *testing.T) {
 		"content of a secret":     {func(s *Service) { s.Secrets = []FileMount{{Source: "key", Target: "/run/secrets/key", Digest: "x"}} }, true},
 		"command set to nothing":  {func(s *Service) { s.Command = &[]string{} }, true},
 		"order of ports":          {func(s *Service) { s.Ports = []Port{s.Ports[1], s.Ports[0]} }, true},
+		"limits":                  {func(s *Service) { s.Resources.Memory = 1 << 30 }, false},
+		"logging":                 {func(s *Service) { s.Logging = &Logging{Options: map[string]string{"max-size": "1m"}} }, false},
 		"labels":                  {func(s *Service) { s.Labels = map[string]string{"a": "b"} }, false},
 		"replicas":                {func(s *Service) { s.Replicas = 3 }, false},
 		"depends_on":              {func(s *Service) { s.DependsOn = map[string]Dependency{"db": {}} }, false},

@@ -73,6 +73,8 @@ func UpdateResources(s *spec.Service, h Host) (*specs.LinuxResources, []string, 
 	if r.Pids == nil {
 		r.Pids = &specs.LinuxPids{Limit: ptr(unlimited)}
 	}
+	// A limit below what is in use is refused, as cgroup v1 has it: version 2 would kill.
+	r.Memory.CheckBeforeUpdate = ptr(true)
 	if r.Memory.Limit == nil {
 		r.Memory.Limit = ptr(unlimited)
 	}

@@ -384,3 +384,42 @@ func BenchmarkRead(b *testing.B) {
 		read(b, path, logs.Options{})
 	}
 }
+
+func TestLimitsChangeWhileTheLogIsOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log", "c.log")
+	c := logs.Config{Path: path, MaxSize: 400, MaxFiles: 5}
+	w := open(t, c)
+	s := w.Stream(logs.Stdout)
+	for i := range 40 {
+		write(t, s, fmt.Sprintf("line %d of the log\n", i))
+	}
+	if files, _ := filepath.Glob(path + "*"); len(files) != 5 {
+		t.Fatalf("there are the files %v", files)
+	}
+	c.MaxFiles, c.MaxSize, c.Attrs = 2, 1<<20, map[string]string{"tag": "new"}
+	if err := w.Adjust(c); err != nil {
+		t.Fatal(err)
+	}
+	if files, _ := filepath.Glob(path + "*"); len(files) != 2 {
+		t.Errorf("there are the files %v", files)
+	}
+	for range 40 {
+		write(t, s, "after\n")
+	}
+	if files, _ := filepath.Glob(path + "*"); len(files) != 2 {
+		t.Errorf("there are the files %v", files)
+	}
+	after := 0
+	err := logs.Read(t.Context(), path, logs.Options{}, func(e logs.Entry) error {
+		if string(e.Line) == "after\n" {
+			after++
+			if e.Attrs["tag"] != "new" {
+				t.Fatalf("the entry has the attributes %v", e.Attrs)
+			}
+		}
+		return nil
+	})
+	if err != nil || after != 40 {
+		t.Errorf("%d of 40 lines are kept: %v", after, err)
+	}
+}

@@ -284,6 +284,11 @@ func (c *Client) Update(ctx context.Context, id string, r *specs.LinuxResources)
 	return c.call(ctx, OpUpdate, UpdateRequest{ID: id, Resources: r}, nil)
 }
 
+// Log changes how the log of a running container is kept.
+func (c *Client) Log(ctx context.Context, id string, l Log) error {
+	return c.call(ctx, OpLog, LogRequest{ID: id, Log: l}, nil)
+}
+
 // Stats reads the counters of a running container.
 func (c *Client) Stats(ctx context.Context, id string) (Stats, error) {
 	var s Stats

@@ -25,6 +25,7 @@ const (
 	OpPause        = "pause"         // Ref -> -
 	OpResume       = "resume"        // Ref -> -
 	OpUpdate       = "update"        // UpdateRequest -> -
+	OpLog          = "log"           // LogRequest -> -
 	OpStats        = "stats"         // Ref -> Stats
 	OpTop          = "top"           // Ref -> []Process
 	OpShutdown     = "shutdown"      // ShutdownRequest -> -
@@ -78,6 +79,12 @@ type ResizeRequest struct {
 type UpdateRequest struct {
 	ID        string                `json:"id"`
 	Resources *specs.LinuxResources `json:"resources"`
+}
+
+// LogRequest changes how a running container's log is kept. Its driver and path stay.
+type LogRequest struct {
+	ID  string `json:"id"`
+	Log Log    `json:"log"`
 }
 
 // ShutdownRequest ends the shim. Without Kill it is refused while containers run.

@@ -5,8 +5,6 @@ import (
 	"os"
 
 	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/runc/libcontainer/specconv"
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/runtime/shim"
@@ -56,33 +54,6 @@ func (s *Server) freeze(id string, frozen bool) error {
 	}
 	c.state.Status = status
 	c.publish(kind)
-	return nil
-}
-
-// update changes limits. Device rules stay as they are.
-func (s *Server) update(v shim.UpdateRequest) error {
-	c, r, err := s.runOf(v.ID)
-	if err != nil {
-		return err
-	}
-	if v.Resources == nil {
-		return shimError(shim.CodeInvalid, "update: resources are needed")
-	}
-	c.op.Lock()
-	defer c.op.Unlock()
-	config, err := specconv.CreateCgroupConfig(&specconv.CreateOpts{
-		CgroupName: v.ID, Spec: &specs.Spec{Linux: &specs.Linux{Resources: v.Resources}},
-	}, nil)
-	if err != nil {
-		return shimError(shim.CodeInvalid, "update: %v", err)
-	}
-	config.SkipDevices = true
-	if c.paused() {
-		config.Freezer = cgroups.Frozen
-	}
-	if err := r.cgroup.Set(config.Resources); err != nil {
-		return shimError(shim.CodeInvalid, "update: %v", err)
-	}
 	return nil
 }
 

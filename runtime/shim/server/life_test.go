@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -272,11 +273,37 @@ func TestPauseUpdateStats(t *testing.T) {
 		must(t, err)
 		return now.CPU > before.CPU+uint64(10*time.Millisecond) && now.Memory > 0 && now.PIDs > 0
 	})
-	limit, pids := int64(64<<20), int64(77)
-	must(t, h.Update(ctx(t), "c", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}, Pids: &specs.LinuxPids{Limit: &pids}}))
-	now, err := h.Stats(ctx(t), "c")
-	must(t, err)
-	if now.MemoryLimit != uint64(limit) || now.PIDsLimit != uint64(pids) {
-		t.Errorf("stats %+v", now)
+}
+
+func TestUpdate(t *testing.T) {
+	for name, path := range runtimes {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			r := h.bundle("c", nil, "eat", "20", ";", "sleep")
+			r.Runtime = path
+			h.run(r)
+			limit, pids, shares := int64(64<<20), int64(77), uint64(512)
+			must(t, h.Update(ctx(t), "c", &specs.LinuxResources{
+				Memory: &specs.LinuxMemory{Limit: &limit}, Pids: &specs.LinuxPids{Limit: &pids}, CPU: &specs.LinuxCPU{Shares: &shares, Cpus: "0"},
+			}))
+			now, err := h.Stats(ctx(t), "c")
+			must(t, err)
+			if now.MemoryLimit != uint64(limit) || now.PIDsLimit != uint64(pids) {
+				t.Errorf("stats %+v", now)
+			}
+			eventually(t, "use of memory", func() bool {
+				now, err := h.Stats(ctx(t), "c")
+				must(t, err)
+				return now.Memory > 20<<20
+			})
+			little, check := int64(8<<20), true
+			err = h.Update(ctx(t), "c", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &little, CheckBeforeUpdate: &check}})
+			if !errors.Is(err, shim.ErrInvalid) {
+				t.Errorf("less memory than is in use: %v", err)
+			}
+			if now, err = h.Stats(ctx(t), "c"); err != nil || now.MemoryLimit != uint64(limit) {
+				t.Errorf("the limit is %d: %v", now.MemoryLimit, err)
+			}
+		})
 	}
 }

@@ -203,13 +203,17 @@ func openStdio(terminal, stdinOpen bool) (*stdio, error) {
 }
 
 func openLog(l shim.Log) (*logs.Writer, error) {
-	w, err := logs.Open(logs.Config{
-		Driver: l.Driver, Path: l.Path, MaxSize: l.MaxSize, MaxFiles: l.MaxFiles, Compress: l.Compress, Attrs: l.Attrs,
-	})
+	w, err := logs.Open(logConfig(l))
 	if err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
 		err = &shim.Error{Code: shim.CodeInvalid, Message: err.Error()}
 	}
 	return w, err
+}
+
+func logConfig(l shim.Log) logs.Config {
+	return logs.Config{
+		Driver: l.Driver, Path: l.Path, MaxSize: l.MaxSize, MaxFiles: l.MaxFiles, Compress: l.Compress, Attrs: l.Attrs,
+	}
 }
 
 // readSpec reads a bundle's config.json and checks what the shim relies on.
