@@ -186,16 +186,21 @@ func TestAFailedRecreateKeepsTheAnonymousVolume(t *testing.T) {
 	if len(old.Anonymous) != 1 {
 		t.Fatalf("anonymous volumes: %v", old.Anonymous)
 	}
+	vol, err := h.volumes.Get(old.Anonymous[0])
+	h.Must(err)
+	kept := func() string {
+		data, _ := os.ReadFile(filepath.Join(vol.Mountpoint, "kept"))
+		return string(data)
+	}
+	h.Eventually("it has written its data", func() bool { return kept() == "it" })
 	changed := *svc
 	changed.Networks = map[string]*spec.Attachment{"default": {IPv4: "10.251.8.9"}} // outside of the subnet
 	wrong := *s
 	wrong.Services = map[string]*spec.Service{"db": &changed}
-	_, err := h.Up(h.Context(), &wrong, UpOptions{}, nil)
+	_, err = h.Up(h.Context(), &wrong, UpOptions{}, nil)
 	mentions(t, err, "service.db", "10.251.8.9")
-	vol, err := h.volumes.Get(old.Anonymous[0])
-	h.Must(err)
-	if data, err := os.ReadFile(filepath.Join(vol.Mountpoint, "kept")); err != nil || string(data) != "it" {
-		t.Errorf("data: %q, %v", data, err)
+	if data := kept(); data != "it" {
+		t.Errorf("data: %q", data)
 	}
 }
 
