@@ -95,7 +95,7 @@ func (r *Reconciler) newRecord(c creation, img image.Image) (runtime.Record, err
 			return rec, err
 		}
 	}
-	rec.Files = append(files(svc.Secrets, c.stack.Secrets, true), files(svc.Configs, c.stack.Configs, false)...)
+	rec.Files = append(r.files(c.stack.Name, svc.Secrets, c.stack.Secrets, true), r.files(c.stack.Name, svc.Configs, c.stack.Configs, false)...)
 	return rec, nil
 }
 
@@ -301,11 +301,14 @@ func networkName(s *spec.Stack, key string) string {
 	return key // bridge
 }
 
-func files(mounts []spec.FileMount, declared map[string]*spec.File, secret bool) []runtime.FileSource {
+// files says where the contents of secrets or configs are read from: what is kept of a revision, where it is.
+func (r *Reconciler) files(stack string, mounts []spec.FileMount, declared map[string]*spec.File, secret bool) []runtime.FileSource {
 	var out []runtime.FileSource
 	for _, m := range mounts {
 		src := runtime.FileSource{FileMount: m, Secret: secret}
-		if f := declared[m.Source]; f != nil {
+		if r.isKept(stack, m.Digest) {
+			src.File = r.contentPath(stack, m.Digest)
+		} else if f := declared[m.Source]; f != nil {
 			src.File, src.Content = f.File, f.Content
 		}
 		out = append(out, src)

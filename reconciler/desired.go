@@ -12,62 +12,60 @@ import (
 	"github.com/stack-run/stack/spec"
 )
 
-// applied is what is kept of a stack's last `up`, as <root>/stacks/<stack>/desired.json.
-type applied struct {
-	Stack *spec.Stack `json:"stack"`
+// formerDesiredPath is where daemons before there were revisions kept the desired state. It counts until there is a revision.
+func (r *Reconciler) formerDesiredPath(name string) string {
+	return filepath.Join(r.stackDir(name), "desired.json")
 }
 
-func (r *Reconciler) desiredPath(name string) string {
-	return filepath.Join(r.root, "stacks", name, "desired.json")
-}
-
-// setDesired records what a stack is to be, before anything is done about it.
-func (r *Reconciler) setDesired(s *stack, desired *spec.Stack) error {
-	data, err := json.Marshal(applied{Stack: desired})
-	if err != nil {
-		return fmt.Errorf("stack %s: %w", s.name, err)
-	}
-	path := r.desiredPath(s.name)
-	if old, err := os.ReadFile(path); err == nil && string(old) == string(data) {
-		s.mu.Lock()
-		s.desired, s.loaded = desired, true
-		s.mu.Unlock()
-		return nil
-	}
-	if err := writeSynced(path, data); err != nil {
-		return fmt.Errorf("stack %s: keep desired state: %w", s.name, err)
-	}
-	s.mu.Lock()
-	s.desired, s.loaded = desired, true
-	s.mu.Unlock()
-	return nil
-}
-
-// desiredState is what a stack was last asked to be; nil when there is none.
+// desiredState is what a stack was last asked to be, its newest revision; nil when there is none.
 func (r *Reconciler) desiredState(s *stack) (*spec.Stack, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.loaded {
 		return s.desired, nil
 	}
-	data, err := os.ReadFile(r.desiredPath(s.name))
+	desired, newest, err := r.readDesired(s.name)
+	if err != nil {
+		return nil, err
+	}
+	s.desired, s.newest, s.loaded = desired, newest, true
+	return desired, nil
+}
+
+func (r *Reconciler) readDesired(name string) (*spec.Stack, Revision, error) {
+	numbers, err := r.revisionNumbers(name)
+	if err != nil {
+		return nil, Revision{}, err
+	}
+	if len(numbers) == 0 {
+		desired, err := r.readFormerDesired(name)
+		return desired, Revision{}, err
+	}
+	newest := r.about(name, numbers[len(numbers)-1])
+	desired, err := r.readRevision(name, newest.Number)
+	if err == nil && newest.Digest == "" { // what is known about it was lost
+		newest.Digest = stackDigest(desired)
+	}
+	return desired, newest, err
+}
+
+func (r *Reconciler) readFormerDesired(name string) (*spec.Stack, error) {
+	data, err := os.ReadFile(r.formerDesiredPath(name))
 	if errors.Is(err, fs.ErrNotExist) {
-		s.loaded = true
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("stack %s: %w", s.name, err)
+		return nil, fmt.Errorf("stack %s: %w", name, err)
 	}
 	var a applied
 	if err := json.Unmarshal(data, &a); err != nil {
-		return nil, fmt.Errorf("stack %s: read desired state: %w", s.name, err)
+		return nil, fmt.Errorf("stack %s: read desired state: %w", name, err)
 	}
-	s.desired, s.loaded = a.Stack, true
 	return a.Stack, nil
 }
 
-// writeSynced replaces a file in one step that survives a power loss.
-func writeSynced(path string, data []byte) (err error) {
+// replaceFile writes a file in one step, and when synced in one that survives a power loss.
+func replaceFile(path string, data []byte, synced bool) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -81,7 +79,7 @@ func writeSynced(path string, data []byte) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if _, err = f.Write(data); err == nil {
+	if _, err = f.Write(data); err == nil && synced {
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {

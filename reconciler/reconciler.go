@@ -120,7 +120,8 @@ type stack struct {
 	op chan struct{}
 
 	mu      sync.Mutex
-	desired *spec.Stack
+	desired *spec.Stack // of the newest revision
+	newest  Revision    // without its stack; Number 0 when there is none
 	loaded  bool
 	keepers map[string]*keeper // by container id
 	changed chan struct{}      // closed and made anew at each change of a container

@@ -23,6 +23,7 @@ type RunOptions struct {
 	ServicePorts bool
 	UseAliases   bool
 	Pull         string
+	Cause        Cause
 }
 
 // Run makes a one-off container of a service: what the service depends on is brought up, then the container is created.
@@ -34,17 +35,27 @@ func (r *Reconciler) Run(ctx context.Context, desired *spec.Stack, svc *spec.Ser
 		return runtime.View{}, err
 	}
 	defer unlock()
-	plan, err := r.planDependencies(ctx, desired, svc, opts)
+	needs := UpOptions{Cause: opts.Cause, Options: planner.Options{
+		Services: []string{svc.Name}, OneOff: svc.Name,
+		NoDeps: opts.NoDeps, NoRecreate: true, Pull: opts.Pull, IgnoreOrphans: true,
+	}}
+	plan, observed, err := r.planUp(ctx, desired, needs.Options)
 	if err != nil {
 		return runtime.View{}, err
 	}
-	if err := r.setDesiredOnce(s, desired); err != nil {
+	// What the container needs is to be there from now on, and `down` finds what `run` makes.
+	revision, err := r.begin(s, desired, observed, needs, 0)
+	if err != nil {
 		return runtime.View{}, err
 	}
 	x := r.execution(desired.Name, desired, sink)
 	if err := x.run(ctx, plan); err != nil {
+		if ctx.Err() == nil {
+			r.conclude(s, revision, Failed, err)
+		}
 		return runtime.View{}, err
 	}
+	r.conclude(s, revision, Converged, nil)
 	if err := x.ensureImage(ctx, svc, opts.Pull); err != nil {
 		return runtime.View{}, err
 	}
@@ -91,21 +102,6 @@ func (r *Reconciler) expire(s *stack, id string, after time.Duration) {
 	})
 }
 
-// planDependencies plans everything that a one-off container of a service needs, and nothing for the service's replicas.
-func (r *Reconciler) planDependencies(ctx context.Context, desired *spec.Stack, svc *spec.Service, opts RunOptions) (planner.Plan, error) {
-	if err := r.check(desired); err != nil {
-		return planner.Plan{}, err
-	}
-	observed, err := r.observe(ctx, desired.Name, desired)
-	if err != nil {
-		return planner.Plan{}, err
-	}
-	return planner.Up(desired, observed, planner.Options{
-		Services: []string{svc.Name}, OneOff: svc.Name,
-		NoDeps: opts.NoDeps, NoRecreate: true, Pull: opts.Pull, IgnoreOrphans: true,
-	})
-}
-
 // ensureImage pulls a service's image where its containers alone would not have asked for it.
 func (x *execution) ensureImage(ctx context.Context, svc *spec.Service, policy string) error {
 	if policy == "" {
@@ -140,12 +136,4 @@ func (r *Reconciler) Remove(ctx context.Context, id string, force, volumes bool)
 	ctx, end := r.begun(ctx)
 	defer end()
 	return r.removeContainer(ctx, id, volumes)
-}
-
-// setDesiredOnce records a desired state for a stack that has none yet, so that what `run` makes is found by `down`.
-func (r *Reconciler) setDesiredOnce(s *stack, desired *spec.Stack) error {
-	if old, err := r.desiredState(s); err != nil || old != nil {
-		return err
-	}
-	return r.setDesired(s, desired)
 }

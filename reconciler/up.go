@@ -16,20 +16,28 @@ import (
 // UpOptions of an Up beyond the plan's own.
 type UpOptions struct {
 	planner.Options
+	// Cause of the revision that it makes.
+	Cause Cause
 	// WaitTimeout bounds the whole operation when it waits (`--wait`); 0 doesn't.
 	WaitTimeout time.Duration
 }
 
 // PlanUp tells what Up would do.
 func (r *Reconciler) PlanUp(ctx context.Context, desired *spec.Stack, opts planner.Options) (planner.Plan, error) {
+	plan, _, err := r.planUp(ctx, desired, opts)
+	return plan, err
+}
+
+func (r *Reconciler) planUp(ctx context.Context, desired *spec.Stack, opts planner.Options) (planner.Plan, *planner.Observed, error) {
 	if err := r.check(desired); err != nil {
-		return planner.Plan{}, err
+		return planner.Plan{}, nil, err
 	}
 	observed, err := r.observe(ctx, desired.Name, desired)
 	if err != nil {
-		return planner.Plan{}, err
+		return planner.Plan{}, nil, err
 	}
-	return planner.Up(desired, observed, opts)
+	plan, err := planner.Up(desired, observed, opts)
+	return plan, observed, err
 }
 
 // Up converges a stack to a desired state and returns the number of actions it took. When some of them fail the others
@@ -41,31 +49,50 @@ func (r *Reconciler) Up(ctx context.Context, desired *spec.Stack, opts UpOptions
 		return 0, err
 	}
 	defer unlock()
+	asked := ctx
 	if opts.WaitTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, opts.WaitTimeout)
 		defer cancel()
 	}
-	plan, err := r.PlanUp(ctx, desired, opts.Options)
+	plan, observed, err := r.planUp(ctx, desired, opts.Options)
 	if err != nil {
 		return 0, err
 	}
-	if err := r.setDesired(s, desired); err != nil {
+	revision, err := r.begin(s, desired, observed, opts, 0)
+	if err != nil {
 		return 0, err
 	}
+	changed, err := r.converge(ctx, s, desired, opts, plan, &revision, sink)
+	switch {
+	case err == nil:
+		r.conclude(s, revision, Converged, nil)
+	case ctx.Err() == nil || opts.WaitTimeout > 0 && asked.Err() == nil:
+		r.conclude(s, revision, Failed, err)
+	}
+	return changed, err
+}
+
+// converge does a plan of Up, the pulls first. The revision becomes another one where only the pulls tell that it is.
+func (r *Reconciler) converge(ctx context.Context, s *stack, desired *spec.Stack, opts UpOptions, plan planner.Plan, revision *int, sink Sink) (int, error) {
 	changed := 0
 	if len(plan.Pulls()) > 0 {
-		if plan, changed, err = r.pullFirst(ctx, desired, &opts.Options, plan, sink); err != nil {
+		var observed *planner.Observed
+		var err error
+		if plan, observed, changed, err = r.pullFirst(ctx, desired, &opts.Options, plan, sink); err != nil {
+			return changed, err
+		}
+		if *revision, err = r.begin(s, desired, observed, opts, *revision); err != nil {
 			return changed, err
 		}
 	}
 	x := r.execution(desired.Name, desired, sink)
-	err = x.run(ctx, plan)
+	err := x.run(ctx, plan)
 	return changed + x.changed, err
 }
 
 // pullFirst does the pulls of a plan and plans again: what a tag points to is known only then.
-func (r *Reconciler) pullFirst(ctx context.Context, desired *spec.Stack, opts *planner.Options, plan planner.Plan, sink Sink) (planner.Plan, int, error) {
+func (r *Reconciler) pullFirst(ctx context.Context, desired *spec.Stack, opts *planner.Options, plan planner.Plan, sink Sink) (planner.Plan, *planner.Observed, int, error) {
 	pulls := planner.Plan{Stack: plan.Stack}
 	pulled := map[string]bool{}
 	maps.Copy(pulled, opts.Pulled)
@@ -76,11 +103,11 @@ func (r *Reconciler) pullFirst(ctx context.Context, desired *spec.Stack, opts *p
 	}
 	x := r.execution(desired.Name, desired, sink)
 	if err := x.run(ctx, pulls); err != nil {
-		return plan, x.changed, err
+		return plan, nil, x.changed, err
 	}
 	opts.Pulled = pulled
-	plan, err := r.PlanUp(ctx, desired, *opts)
-	return plan, x.changed, err
+	plan, observed, err := r.planUp(ctx, desired, *opts)
+	return plan, observed, x.changed, err
 }
 
 // check refuses, before anything is touched, what this host can't do.
@@ -111,7 +138,7 @@ func (r *Reconciler) check(desired *spec.Stack) error {
 			}
 		}
 		for _, f := range append(slices.Clone(svc.Secrets), svc.Configs...) {
-			if src := fileOf(desired, f.Source); src != nil && src.File != "" {
+			if src := fileOf(desired, f.Source); src != nil && src.File != "" && !r.isKept(desired.Name, f.Digest) {
 				if _, err := os.Stat(src.File); err != nil {
 					found = append(found, fmt.Errorf("%s: %w", f.Source, err))
 				}
@@ -203,7 +230,7 @@ func (r *Reconciler) Forget(ctx context.Context, name string) error {
 		return err
 	}
 	s.mu.Lock()
-	s.desired, s.loaded = nil, false
+	s.desired, s.newest, s.loaded = nil, Revision{}, false
 	s.mu.Unlock()
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 )
 
 func (c *cli) createCommand() *cobra.Command {
-	f := upFlags{detach: true}
+	f := upFlags{detach: true, command: "create"}
 	cmd := &cobra.Command{
 		Use:               "create [SERVICE...]",
 		Short:             "Create containers and don't start them",

@@ -20,7 +20,7 @@ func (c *cli) scaleCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f := upFlags{detach: true, convergeFlags: convergeFlags{scale: args, noDeps: noDeps, pull: "policy", noRecreate: true}}
+			f := upFlags{detach: true, command: "scale", convergeFlags: convergeFlags{scale: args, noDeps: noDeps, pull: "policy", noRecreate: true}}
 			return c.up(ctx, f, slices.Sorted(maps.Keys(scale)))
 		}),
 	}, func(cmd *cobra.Command) {

@@ -29,6 +29,7 @@ type upFlags struct {
 	timestamps     bool
 	watch          bool
 	menu           bool
+	command        string // that the revision is recorded with; empty is up
 }
 
 func (c *cli) upCommand() *cobra.Command {
@@ -104,6 +105,7 @@ func (f *upFlags) request(stack *spec.Stack, services []string) (api.UpRequest, 
 		Wait:        f.wait,
 		WaitTimeout: time.Duration(f.waitTimeout) * time.Second,
 		QuietPull:   f.quietPull,
+		Command:     f.command,
 	}, nil
 }
 

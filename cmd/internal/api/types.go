@@ -82,6 +82,8 @@ type UpRequest struct {
 	Wait        bool          `json:"wait,omitempty"`
 	WaitTimeout time.Duration `json:"wait_timeout,omitempty"`
 	QuietPull   bool          `json:"quiet_pull,omitempty"`
+	// Command that the revision is recorded with; empty is up.
+	Command string `json:"command,omitempty"`
 }
 
 // OpRequest asks for an operation on what runs: stop, start, restart, kill, rm, down, pause, unpause.

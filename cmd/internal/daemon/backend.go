@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/cmd/internal/api"
+	"github.com/stack-run/stack/cmd/internal/server"
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/reconciler"
 	"github.com/stack-run/stack/runtime"
@@ -126,9 +127,14 @@ func (b *backend) Plan(ctx context.Context, req api.UpRequest) (planner.Plan, er
 
 func (b *backend) Up(ctx context.Context, req api.UpRequest, send func(api.Event)) (api.Result, error) {
 	req.Options.WaitHealthy = req.Wait
-	opts := reconciler.UpOptions{Options: req.Options, WaitTimeout: req.WaitTimeout}
+	opts := reconciler.UpOptions{Options: req.Options, WaitTimeout: req.WaitTimeout, Cause: cause(ctx, cmpOr(req.Command, "up"))}
 	changed, err := b.reconciler.Up(ctx, req.Stack, opts, b.sink(ctx, send, req.QuietPull))
 	return b.result(ctx, req.Stack.Name, changed, err)
+}
+
+// cause is what a revision made by a request is recorded with.
+func cause(ctx context.Context, command string) reconciler.Cause {
+	return reconciler.Cause{By: server.Peer(ctx), Command: command}
 }
 
 func (b *backend) result(ctx context.Context, stack string, changed int, err error) (api.Result, error) {
@@ -230,6 +236,7 @@ func (b *backend) Pull(ctx context.Context, req api.PullRequest, send func(api.E
 func (b *backend) Run(ctx context.Context, req api.RunRequest, send func(api.Event)) (api.Result, error) {
 	v, err := b.reconciler.Run(ctx, req.Stack, &req.Service, reconciler.RunOptions{
 		Name: req.Name, NoDeps: req.NoDeps, Remove: req.Remove, ServicePorts: req.ServicePorts, UseAliases: req.UseAliases, Pull: req.Pull,
+		Cause: cause(ctx, "run"),
 	}, b.sink(ctx, send, false))
 	if err != nil {
 		return api.Result{}, b.failure(ctx, err)

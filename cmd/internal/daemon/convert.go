@@ -302,6 +302,8 @@ var codes = []struct {
 	{shim.ErrInvalid, api.Invalid},
 	{reconciler.ErrCondition, api.Failed},
 	{reconciler.ErrNameTaken, api.Conflict},
+	{reconciler.ErrNoRevision, api.NotFound},
+	{reconciler.ErrContentChanged, api.Conflict},
 	{syscall.ENOSPC, api.NoSpace},
 	{syscall.EADDRNOTAVAIL, api.Invalid},
 }
