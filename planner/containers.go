@@ -56,6 +56,7 @@ func (u *up) draftKept(s *course, f *fate, action Action) {
 		return
 	}
 	u.draftStart(s, f, action)
+	u.draftPending(s, f, action)
 }
 
 func (u *up) draftReplace(s *course, f *fate, action Action) {
@@ -96,6 +97,7 @@ func (u *up) draftStart(s *course, f *fate, action Action) {
 	} else {
 		u.after(f.startID, f.stopID, f.updateID)
 	}
+	u.draftPostStart(s, f, action)
 }
 
 func (u *up) draftUpdate(s *course, f *fate, action Action) {

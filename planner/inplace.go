@@ -11,7 +11,7 @@ import (
 // new one.
 var (
 	changedInPlace = map[string]bool{
-		"labels": true, "restart": true, "healthcheck": true, "stop_signal": true, "stop_grace_period": true, "depends_on": true,
+		"labels": true, "restart": true, "healthcheck": true, "stop_signal": true, "stop_grace_period": true, "pre_stop": true, "depends_on": true,
 		"x-stack": true, // acted on by the daemon, which reads it in the record
 		"expose":  true, "resources": true, "logging": true,
 	}

@@ -156,6 +156,11 @@ func (m *model) change(a Action) error {
 		m.observed.Containers = slices.Delete(m.observed.Containers, i, i+1)
 	case UpdateContainer:
 		return updateInPlace(c, m.desired.Services[c.Service])
+	case PostStart:
+		if c.State == Created || c.State == Broken {
+			return fmt.Errorf("%s is %s", c.Name, c.State)
+		}
+		c.HooksPending = false
 	case UnpauseContainer:
 		c.State = Running
 	case PauseContainer:
@@ -175,7 +180,7 @@ func updateInPlace(c *Container, s *spec.Service) error {
 		return fmt.Errorf("a log keeps its driver")
 	}
 	c.Spec.Labels, c.Spec.Restart, c.Spec.Healthcheck, c.Spec.DependsOn = s.Labels, s.Restart, s.Healthcheck, s.DependsOn
-	c.Spec.StopSignal, c.Spec.StopGrace = s.StopSignal, s.StopGrace
+	c.Spec.StopSignal, c.Spec.StopGrace, c.Spec.PreStop = s.StopSignal, s.StopGrace, s.PreStop
 	c.Spec.Resources, c.Spec.Logging, c.Updating = s.Resources, s.Logging, false
 	return nil
 }
@@ -205,7 +210,7 @@ func (m *model) start(c *Container) error {
 		}
 	}
 	m.started = append(m.started, c.Service)
-	c.State, c.Health, c.Stopped = Running, Healthy, false
+	c.State, c.Health, c.Stopped, c.HooksPending = Running, Healthy, false, len(c.Spec.PostStart) > 0
 	if m.oneShot[c.Service] {
 		c.State, c.Health, c.ExitCode = Exited, NoHealth, 0
 	}

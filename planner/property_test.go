@@ -191,6 +191,12 @@ func randomStack(r *rand.Rand, movePorts bool) *spec.Stack {
 		if r.Intn(4) == 0 {
 			s.Mounts = []spec.Mount{{Type: spec.MountVolume, Source: []string{"data", "cache"}[r.Intn(2)], Target: "/v"}}
 		}
+		if r.Intn(4) == 0 {
+			s.PostStart = []spec.Hook{{Command: []string{"hook", fmt.Sprint(r.Intn(2))}}}
+		}
+		if r.Intn(4) == 0 {
+			s.PreStop = []spec.Hook{{Command: []string{"hook", fmt.Sprint(r.Intn(2))}}}
+		}
 		randomDependencies(r, stack, s, names[:i])
 	}
 	return stack
@@ -246,6 +252,7 @@ func disturb(r *rand.Rand, o *Observed) {
 		case 5:
 			c.State, c.Updating = Running, true
 		}
+		c.HooksPending = c.State == Running && len(c.Spec.PostStart) > 0 && r.Intn(3) == 0
 	}
 	for i := len(o.Containers) - 1; i >= 0; i-- {
 		if r.Intn(12) == 0 {

@@ -44,6 +44,7 @@ const (
 	verbRepair
 	verbRestart
 	verbStart
+	verbPostStart
 	verbUnpause
 	verbPause
 	verbStop
@@ -53,19 +54,20 @@ const (
 )
 
 var verbs = map[verb]struct{ symbol, word, color string }{
-	verbPull:     {"+", "pull", green},
-	verbCreate:   {"+", "create", green},
-	verbRecreate: {"-/+", "recreate", yellow},
-	verbUpdate:   {"~", "update", yellow},
-	verbRepair:   {"~", "repair", yellow},
-	verbRestart:  {">", "restart", cyan},
-	verbStart:    {">", "start", cyan},
-	verbUnpause:  {">", "unpause", cyan},
-	verbPause:    {"|", "pause", cyan},
-	verbStop:     {"x", "stop", red},
-	verbKill:     {"x", "kill", red},
-	verbRemove:   {"-", "remove", red},
-	verbWait:     {".", "wait", dim},
+	verbPull:      {"+", "pull", green},
+	verbCreate:    {"+", "create", green},
+	verbRecreate:  {"-/+", "recreate", yellow},
+	verbUpdate:    {"~", "update", yellow},
+	verbRepair:    {"~", "repair", yellow},
+	verbRestart:   {">", "restart", cyan},
+	verbStart:     {">", "start", cyan},
+	verbPostStart: {">", "complete", cyan},
+	verbUnpause:   {">", "unpause", cyan},
+	verbPause:     {"|", "pause", cyan},
+	verbStop:      {"x", "stop", red},
+	verbKill:      {"x", "kill", red},
+	verbRemove:    {"-", "remove", red},
+	verbWait:      {".", "wait", dim},
 }
 
 const (
@@ -125,6 +127,8 @@ func (f fold) verb() verb {
 		return verbRestart
 	case has[StartContainer]:
 		return verbStart
+	case has[PostStart]:
+		return verbPostStart
 	case has[UnpauseContainer]:
 		return verbUnpause
 	case has[UpdateContainer]:

@@ -38,10 +38,11 @@ type fate struct {
 	early bool
 
 	stopID, removeID, createID, startID, updateID int // none where there is no such action
+	postStartID                                   int
 }
 
 func newFate(w what, old *Container, replica int, reason Reason) *fate {
-	return &fate{what: w, old: old, replica: replica, reason: reason, stopID: none, removeID: none, createID: none, startID: none, updateID: none}
+	return &fate{what: w, old: old, replica: replica, reason: reason, stopID: none, removeID: none, createID: none, startID: none, updateID: none, postStartID: none}
 }
 
 // stops tells whether a process that runs now is stopped.

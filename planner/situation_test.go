@@ -163,7 +163,7 @@ func dependsOn(v any) map[string]any {
 //	volume KEY name= digest=other stack= users=
 //	foreign NAME=ID                  a running container of another stack
 //	taken NAME=WHO
-//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped updating oneoff name= id= image= ns= nets= vols= {attributes that differ}
+//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped updating oneoff hooks name= id= image= ns= nets= vols= {attributes that differ}
 func (s *situation) parseObserved(t testing.TB, text string) {
 	t.Helper()
 	s.observed = &Observed{
@@ -278,7 +278,8 @@ func (s *situation) observeContainer(t testing.TB, word string, flags []string, 
 		ID: or(values["id"], fmt.Sprintf("c-%s-%d", address.Name, address.Replica)), Service: address.Name, Replica: address.Replica,
 		Spec: s.service(t, address.Name, other), State: flags[0],
 		OneOff: slices.Contains(flags, "oneoff"), Stopped: slices.Contains(flags, "stopped"), Updating: slices.Contains(flags, "updating"),
-		NamespaceOf: list(values["ns"]), Networks: map[string]string{}, Volumes: list(values["vols"]),
+		HooksPending: slices.Contains(flags, "hooks"),
+		NamespaceOf:  list(values["ns"]), Networks: map[string]string{}, Volumes: list(values["vols"]),
 		Created: time.Unix(int64(len(s.observed.Containers)), 0),
 	}
 	c.Name = or(values["name"], c.Spec.ContainerNameOf("demo", c.Replica))

@@ -58,6 +58,8 @@ type Container struct {
 	Stopped bool
 	// Updating says that an update in place was begun and not finished: its limits may be neither the old nor the new ones.
 	Updating bool
+	// HooksPending says that it runs, and that its post_start hooks have not all succeeded since it was started.
+	HooksPending bool
 	// Networks it is connected to: host names of networks to the networks' ids.
 	Networks map[string]string
 	// Volumes it mounts: names on the host.
@@ -112,6 +114,8 @@ const (
 	UpdateContainer  Kind = "update" // in place: the record, limits, log
 	PauseContainer   Kind = "pause"
 	UnpauseContainer Kind = "unpause"
+	// PostStart runs the post_start hooks of a container that was started; the start is over when they have succeeded.
+	PostStart Kind = "post_start"
 	// Wait for a condition of a service: of all its containers but one-off ones and those a user stopped.
 	Wait        Kind = "wait"
 	RemoveImage Kind = "remove image"
@@ -148,6 +152,7 @@ const (
 	Replaced            Reason = "replaced"
 	Dependency          Reason = "dependency"
 	RestartPolicy       Reason = "restart policy"
+	HooksPending        Reason = "post_start pending"
 )
 
 // Action is one step. Actions of a plan form a DAG by After; those without an order between them run at once.

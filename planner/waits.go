@@ -73,7 +73,7 @@ func (u *up) holds(s *course, condition string) bool {
 		if f.what == discard {
 			continue
 		}
-		if f.what != keep || f.startID != none || !satisfies(f.old, condition) {
+		if f.what != keep || f.started() != none || !satisfies(f.old, condition) {
 			return false
 		}
 	}
@@ -109,8 +109,8 @@ func (u *up) parked(s *course) bool {
 func (s *course) startIDs() []int {
 	var ids []int
 	for _, f := range s.fates {
-		if f.startID != none {
-			ids = append(ids, f.startID)
+		if id := f.started(); id != none {
+			ids = append(ids, id)
 		}
 	}
 	return ids

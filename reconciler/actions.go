@@ -147,12 +147,7 @@ func (x *execution) create(ctx context.Context, a planner.Action) error {
 }
 
 func (x *execution) start(ctx context.Context, a planner.Action) error {
-	id := a.ContainerID
-	if id == "" {
-		x.mu.Lock()
-		id = x.created[a.Address]
-		x.mu.Unlock()
-	}
+	id := x.container(a)
 	err := x.r.startContainer(ctx, id, startOptions{warn: func(text string) {
 		x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: text})
 	}})
@@ -175,6 +170,16 @@ func (x *execution) remove(ctx context.Context, a planner.Action) error {
 		}
 	}
 	return x.r.removeContainer(ctx, a.ContainerID, a.Volumes)
+}
+
+// container is the id of the container that an action is about: one that was there, or that this execution made.
+func (x *execution) container(a planner.Action) string {
+	if a.ContainerID != "" {
+		return a.ContainerID
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.created[a.Address]
 }
 
 func (x *execution) kill(ctx context.Context, a planner.Action) error {

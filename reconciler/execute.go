@@ -188,7 +188,7 @@ func (x *execution) perform(ctx context.Context, a planner.Action) error {
 // All of these run at once.
 func mostlyWaits(k planner.Kind) bool {
 	switch k {
-	case planner.Wait, planner.StopContainer, planner.KillContainer, planner.PullImage, planner.RemoveContainer:
+	case planner.Wait, planner.StopContainer, planner.KillContainer, planner.PullImage, planner.RemoveContainer, planner.PostStart:
 		return true
 	}
 	return false
@@ -196,7 +196,7 @@ func mostlyWaits(k planner.Kind) bool {
 
 // canEndEarly tells whether an action may be given up at any moment: it leaves nothing half-made.
 func canEndEarly(k planner.Kind) bool {
-	return k == planner.PullImage || k == planner.Wait || k == planner.StopContainer
+	return k == planner.PullImage || k == planner.Wait || k == planner.StopContainer || k == planner.PostStart
 }
 
 func (x *execution) emit(e Event) {
@@ -232,9 +232,13 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 	case planner.StartContainer:
 		return x.start(ctx, a)
 	case planner.StopContainer:
-		return x.r.stopContainer(ctx, stopRequest{id: a.ContainerID, grace: a.Timeout})
+		return x.r.stopContainer(ctx, stopRequest{id: a.ContainerID, grace: a.Timeout, warn: func(text string) {
+			x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: text})
+		}})
 	case planner.KillContainer:
 		return x.kill(ctx, a)
+	case planner.PostStart:
+		return x.r.postStart(ctx, x.container(a))
 	case planner.RemoveContainer:
 		return x.remove(ctx, a)
 	case planner.UpdateContainer:

@@ -236,6 +236,7 @@ type keeper struct {
 	failures   int  // restarts in a row that did not last
 	// ended is the start of the last run whose end was handled: an end is reported more than once when shims change.
 	ended  time.Time
+	hooks  *hooking // the post_start hooks at work
 	health context.CancelFunc
 	probes []Probe // the last results of the health check in this run, the latest last
 }

@@ -72,6 +72,9 @@ func (r *Reconciler) judge(s *stack, k *keeper, v runtime.View) {
 func (r *Reconciler) again(s *stack, k *keeper, id string) {
 	defer s.notify()
 	err := r.startContainer(r.ctx, id, startOptions{again: true})
+	if err == nil {
+		r.resumeHooks(id)
+	}
 	k.life.Lock()
 	defer k.life.Unlock()
 	v, getErr := r.engine.Get(id)

@@ -123,7 +123,11 @@ func (x *execution) ensureImage(ctx context.Context, svc *spec.Service, policy s
 func (r *Reconciler) Start(ctx context.Context, id string, attach ...*os.File) error {
 	ctx, end := r.begun(ctx)
 	defer end()
-	return r.startContainer(ctx, id, startOptions{attach: attach})
+	if err := r.startContainer(ctx, id, startOptions{attach: attach}); err != nil {
+		return err
+	}
+	r.resumeHooks(id)
+	return nil
 }
 
 // Remove deletes one container of a stack by id, ending it first when force says so.

@@ -50,6 +50,7 @@ func (r *Reconciler) finish(ctx context.Context, s *stack, k *keeper, v runtime.
 type stopRequest struct {
 	id    string
 	grace *time.Duration
+	warn  func(string) // may be nil
 }
 
 var zero time.Duration
@@ -62,7 +63,7 @@ func (r *Reconciler) stopContainer(ctx context.Context, a stopRequest) error {
 	}
 	s := r.stack(v.Stack)
 	k := s.keeper(a.id)
-	if err := r.engine.Stop(ctx, a.id, a.grace); err != nil && !isNotFound(err) {
+	if err := r.engine.Stop(ctx, a.id, r.preStop(ctx, a)); err != nil && !isNotFound(err) {
 		return err
 	}
 	defer s.notify()

@@ -102,6 +102,7 @@ func (r *Reconciler) settle(ctx context.Context, live map[string]bool) (ended []
 			})
 		case v.Running():
 			r.monitor(s, v)
+			r.resumeHooks(v.ID)
 		default:
 			if v.Intent == runtime.IntentRun {
 				ended = append(ended, v)

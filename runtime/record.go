@@ -67,6 +67,8 @@ type Record struct {
 	// Updating says that an update in place was begun: what the kernel has of the container may be neither what Spec says
 	// nor what it is to become.
 	Updating bool `json:"updating,omitempty"`
+	// Hooked is how far the post_start hooks of a run have come.
+	Hooked Hooked `json:"hooked,omitzero"`
 	// DropVolumes says, in phase Removing, that the anonymous volumes go too.
 	DropVolumes bool `json:"drop_volumes,omitempty"`
 	// KeepLog says, in phase Removing, that the log outlives the container: another one takes its place.
@@ -90,6 +92,18 @@ type Record struct {
 	Volumes []string `json:"volumes,omitempty"`
 	// Secrets and Configs with where their content comes from.
 	Files []FileSource `json:"files,omitempty"`
+}
+
+// Hooked counts the post_start hooks that have succeeded in one run of a container, which its start tells from others.
+type Hooked struct {
+	Run  time.Time `json:"run"`
+	Done int       `json:"done"`
+}
+
+// HooksPending tells whether the container runs and its post_start hooks have not all succeeded in this run.
+func (v View) HooksPending() bool {
+	n := len(v.Spec.PostStart)
+	return n > 0 && v.Running() && !(v.Hooked.Run.Equal(v.State.Started) && v.Hooked.Done >= n)
 }
 
 // FileSource is one secret or config of a container.

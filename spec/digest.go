@@ -13,7 +13,8 @@ import (
 //   - how the service relates to others and how many there are: depends_on, scale, profiles
 //   - what acts only on the next pull: pull_policy
 //   - what the daemon does around a container and can do differently from now on: restart, healthcheck,
-//     stop_signal, stop_grace_period, and whether `up` attaches to the log
+//     stop_signal, stop_grace_period, pre_stop, and whether `up` attaches to the log. post_start counts: what it did is
+//     in the container.
 //   - how containers are replaced: update_config, rollback_config
 //   - labels and expose: they are part of the container's record, and updated there in place
 //   - limits of resources and how the log is kept: they are changed under the running container
@@ -35,6 +36,7 @@ func (s *Service) container() Service {
 	c.PullPolicy, c.PullAge = "", 0
 	c.Restart, c.Healthcheck, c.StopSignal, c.StopGrace, c.Attach = Restart{}, nil, "", nil, nil
 	c.UpdateConfig, c.RollbackConfig = nil, nil
+	c.PreStop = nil
 	c.Labels, c.Expose = nil, nil
 	c.Resources, c.Logging = Resources{}, nil
 	c.Position = ""

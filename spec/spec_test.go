@@ -27,6 +27,8 @@ func TestDigestChangesOnlyWithWhatContainersAreMadeFrom(t *testing.T) {
 	}{
 		"image":                   {func(s *Service) { s.Image = "nginx:2" }, true},
 		"one variable":            {func(s *Service) { s.Environment = map[string]string{"LOG_LEVEL": "debug"} }, true},
+		"a hook after the start":  {func(s *Service) { s.PostStart = []Hook{{Command: []string{"a"}}} }, true},
+		"a hook before the stop":  {func(s *Service) { s.PreStop = []Hook{{Command: []string{"a"}}} }, false},
 		"content of a secret":     {func(s *Service) { s.Secrets = []FileMount{{Source: "key", Target: "/run/secrets/key", Digest: "x"}} }, true},
 		"command set to nothing":  {func(s *Service) { s.Command = &[]string{} }, true},
 		"order of ports":          {func(s *Service) { s.Ports = []Port{s.Ports[1], s.Ports[0]} }, true},

@@ -76,6 +76,8 @@ type Service struct {
 	Restart     Restart               `json:"restart"`
 	StopSignal  string                `json:"stop_signal,omitempty"`
 	StopGrace   *time.Duration        `json:"stop_grace_period,omitempty"`
+	PostStart   []Hook                `json:"post_start,omitempty"` // after each start; a start is over when they are
+	PreStop     []Hook                `json:"pre_stop,omitempty"`   // before the stop signal of a stop that was asked for
 	Logging     *Logging              `json:"logging,omitempty"`
 	// UpdateConfig and RollbackConfig are nil where the file says nothing of how containers are replaced.
 	UpdateConfig   *Rollout `json:"update_config,omitempty"`

@@ -114,7 +114,7 @@ func (w *Writer) Close() error {
 
 // write appends entries for the given lines by one write(2) for each file. A full disk loses them; the next entry that can be written
 // is preceded by one that says how many were lost.
-func (w *Writer) write(stream string, lines [][]byte) error {
+func (w *Writer) write(stream string, attrs []byte, lines [][]byte) error {
 	if len(lines) == 0 {
 		return nil
 	}
@@ -147,7 +147,7 @@ func (w *Writer) write(stream string, lines [][]byte) error {
 	}
 	for _, line := range lines {
 		before := len(b)
-		b = appendEntry(b, stream, line, w.attrs, w.stamp())
+		b = appendEntry(b, stream, line, attrs, w.stamp())
 		if held > 0 && w.config.MaxSize > 0 && w.size+int64(len(b)) > w.config.MaxSize {
 			// a burst fills more than one file: this entry begins the next
 			next := bytes.Clone(b[before:])

@@ -23,7 +23,7 @@ type Exec struct {
 // errors.Is(err, ErrNoCommand) or ErrNotExec tell that it could not be.
 func (c *Client) Exec(ctx context.Context, r ExecRequest, stdio [3]*os.File) (*Exec, error) {
 	var files []*os.File
-	if !r.TTY {
+	if !r.TTY && r.Hook == "" {
 		for i, f := range stdio {
 			if f == nil {
 				null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)

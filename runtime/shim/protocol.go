@@ -142,7 +142,7 @@ type Event struct {
 }
 
 // ExecRequest runs one more process in a container. Three files come with the frame (stdin, stdout, stderr) unless TTY,
-// in which case the reply carries the terminal's master side.
+// in which case the reply carries the terminal's master side, or Hook.
 type ExecRequest struct {
 	ID         string   `json:"id"`
 	ExecID     string   `json:"exec_id"`
@@ -154,4 +154,7 @@ type ExecRequest struct {
 	Rows       uint16   `json:"rows,omitempty"`
 	Cols       uint16   `json:"cols,omitempty"`
 	Privileged bool     `json:"privileged,omitempty"`
+	// Hook names the lifecycle hook that the process is. Its output goes to the container's log, each line marked with the
+	// attribute hook, and no files come with the frame.
+	Hook string `json:"hook,omitempty"`
 }

@@ -177,6 +177,20 @@ services.*.ports.[].name
 services.*.ports.[].protocol
 services.*.ports.[].published
 services.*.ports.[].target
+services.*.post_start
+services.*.post_start.[].command
+services.*.post_start.[].environment
+services.*.post_start.[].environment.*
+services.*.post_start.[].privileged
+services.*.post_start.[].user
+services.*.post_start.[].working_dir
+services.*.pre_stop
+services.*.pre_stop.[].command
+services.*.pre_stop.[].environment
+services.*.pre_stop.[].environment.*
+services.*.pre_stop.[].privileged
+services.*.pre_stop.[].user
+services.*.pre_stop.[].working_dir
 services.*.privileged
 services.*.profiles
 services.*.pull_policy
@@ -323,8 +337,6 @@ var refused = []struct{ path, what, remedy string }{
 	{"services.*.deploy.resources.reservations.devices", "GPUs and other reserved devices are not supported yet",
 		"take the reservation out to run without; plain devices go under `devices`"},
 	{"services.*.pre_start", "lifecycle hooks are not supported yet", "use a service that depends_on waits for with service_completed_successfully"},
-	{"services.*.post_start", "lifecycle hooks are not supported yet", "do it in the image's entrypoint, or in a service that depends on this one"},
-	{"services.*.pre_stop", "lifecycle hooks are not supported yet", "handle the stop signal in the program"},
 	{"services.*.credential_spec", "credential_spec is for Windows containers", "take it out"},
 	{"services.*.isolation", "isolation is for Windows containers", "take it out"},
 	{"services.*.storage_opt", "limits on a container's own files are not supported yet", "put what grows on a volume, and take it out"},

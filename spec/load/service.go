@@ -60,6 +60,8 @@ func (c *converter) service(s types.ServiceConfig) *spec.Service {
 		Healthcheck: healthcheck(s.HealthCheck),
 		Restart:     c.restart(at, s),
 		StopSignal:  s.StopSignal,
+		PostStart:   c.hooks(join(at, spec.PostStart), s.PostStart),
+		PreStop:     c.hooks(join(at, spec.PreStop), s.PreStop),
 		Logging:     c.logging(at, s.Logging),
 		Profiles:    s.Profiles,
 

@@ -212,6 +212,7 @@ type LogEntry struct {
 	Stream    string    `json:"o,omitempty"` // stdout, stderr
 	Line      string    `json:"l"`           // without its newline
 	Partial   bool      `json:"p,omitempty"` // no newline followed
+	Hook      string    `json:"h,omitempty"` // the lifecycle hook that wrote it: pre_start, post_start, pre_stop
 	Event     string    `json:"e,omitempty"` // start, exit, remove
 	ExitCode  int       `json:"x,omitempty"`
 }

@@ -191,7 +191,7 @@ func (b *backend) failure(ctx context.Context, err error) *api.Error {
 		}
 		if ended.Reason == "can't start" {
 			out.Message = ended.Err.Error()
-		} else if action != nil {
+		} else if action != nil && errors.Is(err, reconciler.ErrCondition) {
 			out.Message = reconciler.ErrCondition.Error() + ": " + ended.Error()
 		}
 	}

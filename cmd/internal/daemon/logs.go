@@ -202,6 +202,7 @@ func (s logSource) entry(e logs.Entry) api.LogEntry {
 	line, whole := strings.CutSuffix(string(e.Line), "\n")
 	return api.LogEntry{
 		Container: s.name, ID: s.id, Service: s.service, Replica: s.replica, Time: e.Time, Stream: cmp.Or(e.Stream, logs.Stdout), Line: line, Partial: !whole,
+		Hook: e.Attrs["hook"],
 	}
 }
 

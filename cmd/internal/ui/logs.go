@@ -51,6 +51,9 @@ func (p *LogPrinter) Print(e api.LogEntry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	name := p.short(e.Container)
+	if e.Hook != "" {
+		name += " ->" // as docker compose marks it
+	}
 	p.register(name)
 	switch e.Event {
 	case "":
@@ -66,19 +69,20 @@ func (p *LogPrinter) Print(e api.LogEntry) {
 		w = p.err
 	}
 	text := e.Line
-	if p.o.Timestamps && !p.open[e.Container+e.Stream] {
+	stream := e.Container + e.Hook + e.Stream
+	if p.o.Timestamps && !p.open[stream] {
 		text = e.Time.UTC().Format(time.RFC3339Nano) + " " + text
 	}
 	// A long line comes in parts; the parts after the first have no prefix of their own.
-	if p.open[e.Container+e.Stream] {
+	if p.open[stream] {
 		io.WriteString(w, text+end(e.Partial))
 	} else {
 		io.WriteString(w, p.prefix(name)+text+end(e.Partial))
 	}
 	if e.Partial {
-		p.open[e.Container+e.Stream] = true
+		p.open[stream] = true
 	} else {
-		delete(p.open, e.Container+e.Stream)
+		delete(p.open, stream)
 	}
 }
 

@@ -26,6 +26,7 @@ var vocabulary = map[planner.Kind]words{
 	planner.UpdateContainer:  {"Container", "Updating", "Updated"},
 	planner.PauseContainer:   {"Container", "Pausing", "Paused"},
 	planner.UnpauseContainer: {"Container", "Unpausing", "Unpaused"},
+	planner.PostStart:        {"Container", "Running post_start of", "Ready"},
 	planner.Wait:             {"Service", "Waiting", "Ready"},
 }
 

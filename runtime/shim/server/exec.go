@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/moby/sys/capability"
@@ -47,9 +48,12 @@ func (q *request) exec() (any, []*os.File, error) {
 		return nil, nil, shimError(shim.CodeInvalid, "exec: args and exec_id are needed")
 	}
 	std := &stdio{}
-	if v.TTY {
+	switch {
+	case v.TTY:
 		std, err = openConsole()
-	} else {
+	case v.Hook != "":
+		std, err = openPipes(false)
+	default:
 		var files []*os.File
 		if files, err = q.take(3); err == nil {
 			std.child = [3]*os.File(files)
@@ -130,19 +134,31 @@ func (r *run) exec(v shim.ExecRequest, std *stdio) (_ *execution, err error) {
 		return nil, err
 	}
 	s.children.add(pid)
+	var read <-chan struct{}
+	if v.Hook != "" {
+		read = r.out.hook(v.Hook, std.stdout, std.stderr)
+	}
 	if std.master != nil && v.Rows > 0 && v.Cols > 0 {
 		_ = setSize(std.master, v.Rows, v.Cols) // its first size is a courtesy
 	}
 	r.mu.Lock()
 	e.p, e.master = held, std.master
 	r.mu.Unlock()
-	go r.watchExec(e, started)
+	go r.watchExec(e, started, read)
 	return e, nil
 }
 
-func (r *run) watchExec(e *execution, started child) {
+// watchExec waits for the end of an exec, and of a hook until its output has been read: who asks for its exit code finds it in
+// the log.
+func (r *run) watchExec(e *execution, started child, read <-chan struct{}) {
 	e.p.wait()
 	status, err := started.reap()
+	if read != nil {
+		select {
+		case <-read:
+		case <-time.After(drainPatience): // what it left running holds its output open
+		}
+	}
 	r.c.server.children.remove(e.p.pid)
 	r.mu.Lock()
 	e.code = exitCode(status)

@@ -237,3 +237,32 @@ func TestAttachOutput(t *testing.T) {
 		}
 	}
 }
+
+func TestAHooksOutputGoesToTheContainersLogMarkedAndItsEndIsFoundByItsName(t *testing.T) {
+	for name, path := range runtimes {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			r := h.bundle("c", nil, "sleep")
+			r.Runtime = path
+			h.run(r)
+			req := shim.ExecRequest{ID: "c", ExecID: "post_start-0", Hook: "post_start", Args: []string{"/box", "echo", "warm", ";", "err", "oops", ";", "exit", "4"}}
+			e, err := h.Exec(ctx(t), req, [3]*os.File{})
+			must(t, err)
+			if _, err := h.Exec(ctx(t), req, [3]*os.File{}); !errors.Is(err, shim.ErrConflict) {
+				t.Errorf("the same hook again: %v", err)
+			}
+			code, err := h.Attached("c", "post_start-0").Wait(ctx(t))
+			must(t, err)
+			if code != 4 || e.PID == 0 {
+				t.Errorf("exit code %d, process %d", code, e.PID)
+			}
+			data, err := os.ReadFile(r.Log.Path)
+			must(t, err)
+			for _, want := range []string{`"log":"warm\n","stream":"stdout","attrs":{"hook":"post_start"}`, `"log":"oops\n","stream":"stderr","attrs":{"hook":"post_start"}`} {
+				if !strings.Contains(string(data), want) { // when its end is told, its output is there
+					t.Errorf("the log lacks %s:\n%s", want, data)
+				}
+			}
+		})
+	}
+}

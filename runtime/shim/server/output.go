@@ -23,6 +23,7 @@ type output struct {
 
 	copies  sync.WaitGroup
 	sources []*os.File
+	ended   bool        // under mu: nothing more is copied
 	failing atomic.Bool // to say once that the log can't be written
 }
 
@@ -31,20 +32,57 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }
 
 // copy reads one stream until all its writers are gone.
 func (o *output) copy(f *os.File, stream string) {
+	o.read(f, o.log.Stream(stream), func(p []byte) {
+		if o.any.Load() {
+			o.tee(stream, p)
+		}
+	}, nil)
+}
+
+// read logs what comes from f until all its writers are gone. also gets each piece, and end is called in the end.
+func (o *output) read(f *os.File, s *logs.Stream, also func([]byte), end func()) {
 	o.sources = append(o.sources, f)
 	o.copies.Go(func() {
 		defer f.Close()
-		s := o.log.Stream(stream)
 		for readSome(f, func(p []byte) {
 			o.note(s.Write(p))
-			if o.any.Load() {
-				o.tee(stream, p)
+			if also != nil {
+				also(p)
 			}
 		}) {
 		}
 		o.note(s.Flush())
+		if end != nil {
+			end()
+		}
 	})
 }
+
+// hook takes what a hook writes to the container's log, marked with the hook's name; attached clients, which want what the
+// container prints, don't get it. The returned channel is closed when all
+// its writers are gone.
+func (o *output) hook(name string, stdout, stderr *os.File) <-chan struct{} {
+	read := make(chan struct{})
+	var streams sync.WaitGroup
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended {
+		closeFiles([]*os.File{stdout, stderr})
+		close(read)
+		return read
+	}
+	streams.Add(2)
+	o.read(stdout, o.log.Marked(logs.Stdout, hookAttr, name), nil, streams.Done)
+	o.read(stderr, o.log.Marked(logs.Stderr, hookAttr, name), nil, streams.Done)
+	go func() {
+		streams.Wait()
+		close(read)
+	}()
+	return read
+}
+
+// hookAttr is the attribute of a log entry that names the hook it comes from.
+const hookAttr = "hook"
 
 // readSome waits until f has data and passes it to use. It returns false at the end: of the file, of the terminal, or by
 // the read deadline.
@@ -86,6 +124,9 @@ func (o *output) note(err error) {
 // drain waits until everything that was written has been read. Processes that are no part of the container may hold its
 // output open (they got it by a socket, say): they are waited for only a moment.
 func (o *output) drain(patience time.Duration) {
+	o.mu.Lock()
+	o.ended = true
+	o.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		o.copies.Wait()

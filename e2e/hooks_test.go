@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+const hooked = `
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sh, -c, 'echo serving; exec sleep infinity']
+    volumes: ["./seen:/seen"]
+    environment: {OWN: service}
+    post_start:
+      - command: [sh, -c, 'echo warm $$OWN $$MORE; id -un; pwd; echo post >>/seen/order']
+        user: nobody
+        working_dir: /tmp
+        environment: {MORE: hook}
+      - command: [sh, -c, 'echo second; echo second >>/seen/order']
+    pre_stop:
+      - command: [sh, -c, 'echo bye; echo pre_stop >>/seen/order']
+  app:
+    image: busybox
+    init: true
+    command: [sh, -c, 'echo app >>/seen/order; exec sleep infinity']
+    volumes: ["./seen:/seen"]
+    depends_on: [web]
+`
+
+func TestHooksRunAfterTheStartAndBeforeTheStopAndWriteToTheServicesLog(t *testing.T) {
+	h := start(t)
+	h.Sh("mkdir -m 777 seen && touch seen/order && chmod 666 seen/order")
+	h.Up(hooked)
+	h.Eventually("app has written, after the hooks of web", func() bool { return h.Sh("cat seen/order") == "post\nsecond\napp" })
+	log := h.Stack("logs", "web")
+	contains(t, "the log", log, "web-1 ->", "warm service hook", "nobody", "/tmp", "second", "serving")
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "->") == strings.Contains(line, "serving") {
+			t.Errorf("what is a hook's is not marked, or something else is: %q", line)
+		}
+	}
+	h.Stack("restart", "web")
+	equal(t, "the order of a restart", h.Sh("tail -n +4 seen/order"), "pre_stop\npost\nsecond")
+	contains(t, "the log", h.Stack("logs", "web"), "bye")
+	h.Stack("down")
+	equal(t, "the order of down", h.Sh("tail -n 1 seen/order"), "pre_stop")
+}
+
+func TestAPostStartHookThatFailsFailsTheStartAndIsRunAgainByTheNextUp(t *testing.T) {
+	h := start(t)
+	h.Write("", `
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sleep, infinity]
+    volumes: ["./seen:/seen"]
+    post_start: [{command: [sh, -c, 'echo run >>/seen/first']}, {command: [sh, -c, 'echo no luck; [ -e /seen/mended ] || exit 7']}]
+  app: {image: busybox, init: true, command: [sleep, infinity], depends_on: [web]}
+`)
+	h.Fails([]string{"up", "-d"}, "post_start", "status 7", "no luck")
+	equal(t, "web", h.One("web").State, "running")
+	equal(t, "app", h.One("app").State, "created")
+	contains(t, "the plan", h.Run(h.Command("stack", "plan")).Stdout, "service.web[1]", "post_start", "post_start pending")
+	h.Sh("touch seen/mended")
+	h.Stack("up", "-d")
+	equal(t, "app", h.One("app").State, "running")
+	equal(t, "the first hook, which had succeeded", h.Sh("cat seen/first"), "run")
+	equal(t, "exit code of plan", h.Sh("stack plan >/dev/null; echo $?"), "0")
+}
+
+func TestAPreStopHookIsBoundByTheGracePeriodAndKeepsNothingFromStopping(t *testing.T) {
+	h := start(t)
+	h.Up(`
+services:
+  slow: {image: busybox, init: true, command: [sleep, infinity], stop_grace_period: 1s, pre_stop: [{command: [sleep, '300']}]}
+  fails: {image: busybox, init: true, command: [sleep, infinity], pre_stop: [{command: [sh, -c, 'echo cannot; exit 3']}]}
+`)
+	r := h.Try("stop")
+	equal(t, "exit code", string(rune('0'+r.Code)), "0")
+	contains(t, "what stop says", r.Stdout+r.Stderr, "status 3", "grace period of 1s")
+	equal(t, "slow", h.One("slow").State, "exited")
+	equal(t, "fails", h.One("fails").State, "exited")
+}
+
+func TestAPostStartHookThatRanWhenTheDaemonWasKilledIsRunOnce(t *testing.T) {
+	h := start(t)
+	h.Write("", `
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sleep, infinity]
+    volumes: ["./seen:/seen"]
+    post_start: [{command: [sh, -c, 'echo run >>/seen/runs; while [ ! -e /seen/go ]; do sleep 0.05; done']}, {command: [sh, -c, 'echo then >>/seen/runs']}]
+`)
+	h.Sh("mkdir seen")
+	h.Background(h.Command("stack", "up", "-d"))
+	h.Eventually("the hook runs", func() bool { return h.Sh("cat seen/runs 2>/dev/null || true") == "run" })
+	h.Kill(h.DaemonPID())
+	h.Stack("ps") // starts the next one
+	h.Sh("touch seen/go")
+	h.Eventually("the second hook ran", func() bool { return h.Sh("cat seen/runs") == "run\nthen" })
+	h.Eventually("nothing is left to do", func() bool { return h.Try("plan").Code == 0 })
+	h.Stack("up", "-d")
+	equal(t, "runs of the hooks", h.Sh("cat seen/runs"), "run\nthen")
+}
