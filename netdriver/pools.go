@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 )
@@ -60,7 +62,7 @@ func (m *Manager) chooseSubnets(n Network) ([]Subnet, error) {
 		if !family.wanted || have[family.is4] {
 			continue
 		}
-		p, err := firstFree(family.pools, family.is4, used)
+		p, err := firstFree(withRoom(family.pools, n.Room), family.is4, used)
 		if err != nil {
 			return nil, err
 		}
@@ -162,6 +164,19 @@ func overlapping(used []usedPrefix, p netip.Prefix) (usedPrefix, bool) {
 		}
 	}
 	return usedPrefix{}, false
+}
+
+// withRoom cuts larger pieces from the IPv4 pools where as many containers as are to come would fill more than half of the
+// usual one. A pool that is smaller than that gives all it has.
+func withRoom(pools []Pool, containers int) []Pool {
+	need := 32 - bits.Len(uint(2*containers+2)) // with the network's, the gateway's and the broadcast address
+	out := slices.Clone(pools)
+	for i, p := range out {
+		if p.Base.Addr().Is4() {
+			out[i].Size = max(min(p.Size, need), p.Base.Bits())
+		}
+	}
+	return out
 }
 
 // firstFree cuts the first free piece from the pools of a family.

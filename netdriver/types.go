@@ -43,6 +43,8 @@ type Network struct {
 	Stack   string    `json:"stack,omitempty"` // the stack that made it; empty for host-wide ones
 	Created time.Time `json:"created"`
 	Link    string    `json:"link,omitempty"` // the bridge's name in the kernel
+	// Room is how many containers are to come, when asking: a subnet that Ensure chooses has room for twice as many.
+	Room int `json:"-"`
 }
 
 // Subnet of a network. Gateway and Range are filled in by Ensure where the file leaves them out.

@@ -41,6 +41,7 @@ func (x *execution) ensureNetwork(ctx context.Context, a planner.Action) error {
 			if err != nil {
 				return err
 			}
+			want.Room = room(x.desired, n.Key)
 			_, _, err = x.r.networks.Ensure(ctx, want)
 			return err
 		}
@@ -50,6 +51,16 @@ func (x *execution) ensureNetwork(ctx context.Context, a planner.Action) error {
 		return err
 	}
 	return fmt.Errorf("network %s is not in the stack file", a.Name)
+}
+
+// room is how many containers of a stack are on a network.
+func room(desired *spec.Stack, key string) (containers int) {
+	for _, svc := range desired.Services {
+		if svc.Networks[key] != nil {
+			containers += svc.Replicas
+		}
+	}
+	return containers
 }
 
 // network turns what the file declares into what netdriver makes.
