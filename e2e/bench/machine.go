@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -106,24 +107,31 @@ func (b *box) file(compose string) error {
 	return os.WriteFile(filepath.Join(b.dir, "compose.yaml"), []byte(compose), 0o644)
 }
 
-// memory adds up the PSS of the machine's processes whose program has one of the names.
-func (b *box) memory(programs ...string) (int64, error) {
+// processes are the folders in /proc of the machine's processes of some programs.
+func (b *box) processes(programs ...string) (dirs []string, err error) {
 	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b.machine.PID))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var sum int64
-	processes, err := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range processes {
+	all, err := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range all {
 		if ns, err := os.Readlink(dir + "/ns/pid"); err != nil || ns != namespace {
 			continue // of another machine, or gone
 		}
 		program, _ := os.Readlink(dir + "/exe")
-		for _, name := range programs {
-			if filepath.Base(program) == name {
-				sum += pss(dir)
-			}
+		if slices.Contains(programs, filepath.Base(program)) {
+			dirs = append(dirs, dir)
 		}
+	}
+	return dirs, err
+}
+
+// memory adds up the PSS of the machine's processes of some programs.
+func (b *box) memory(programs ...string) (int64, error) {
+	processes, err := b.processes(programs...)
+	var sum int64
+	for _, dir := range processes {
+		sum += pss(dir)
 	}
 	return sum, err
 }

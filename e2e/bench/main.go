@@ -1,6 +1,6 @@
 // Bench measures Stack side by side with a Docker engine and its Compose, and with the bare runtime, in one run:
 //
-//	go run ./e2e/bench [-n 1,10,50,200] [-runs 5] [-who stack,docker,crun]
+//	go run ./e2e/bench [-n 1,10,50,200] [-runs 5] [-who stack,docker,crun] [-scale 500]
 //
 // Each contender gets a machine of its own (e2e/host), one after the other. Times are wall seconds, the minimum and in
 // brackets the median of the runs; ratios compare minima. Everything is taken down at the end.
@@ -37,18 +37,19 @@ func main() {
 	counts := flag.String("n", "1,10,50,200", "numbers of services")
 	runs := flag.Int("runs", 5, "runs of each, fewer for the large ones")
 	who := flag.String("who", "stack,docker,crun", "contenders")
+	scale := flag.Int("scale", 500, "services of the large stack; 0: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *counts, *runs, strings.Split(*who, ",")); err != nil {
+	if err := run(ctx, *counts, *runs, *scale, strings.Split(*who, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, counts string, runs int, who []string) error {
+func run(ctx context.Context, counts string, runs, scale int, who []string) error {
 	var sizes []int
-	for word := range strings.SplitSeq(counts, ",") {
+	for word := range strings.FieldsFuncSeq(counts, func(r rune) bool { return r == ',' }) {
 		n, err := strconv.Atoi(word)
 		if err != nil {
 			return err
@@ -72,6 +73,11 @@ func run(ctx context.Context, counts string, runs int, who []string) error {
 	if slices.Contains(who, "crun") {
 		if err := measureBare(ctx, images, sizes, runs, results); err != nil {
 			return fmt.Errorf("crun: %w", err)
+		}
+	}
+	if scale > 0 && slices.Contains(who, "stack") {
+		if err := measureScale(ctx, &stack{}, images, scale, results); err != nil {
+			return fmt.Errorf("%d services: %w", scale, err)
 		}
 	}
 	results.print(os.Stdout)
