@@ -13,8 +13,10 @@ func (u *up) checkServices() {
 		if s := u.services[name]; !s.bystander || s.makesContainers() {
 			u.checkService(s)
 			u.checkNeeds(s)
+			u.checkReferences(s)
 		}
 	}
+	u.checkCircles()
 }
 
 // checkService finds what makes a service impossible by itself.

@@ -163,12 +163,14 @@ func dependsOn(v any) map[string]any {
 //	volume KEY name= digest=other stack= users=
 //	foreign NAME=ID                  a running container of another stack
 //	taken NAME=WHO
+//	other STACK/SERVICE STATE [healthy ...] exit=N stopped needs=STACK/SERVICE    a service of another stack
 //	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped updating oneoff hooks name= id= image= ns= nets= vols= {attributes that differ}
 func (s *situation) parseObserved(t testing.TB, text string) {
 	t.Helper()
 	s.observed = &Observed{
 		Stack: s.desired.Name, Networks: map[string]*Network{}, Volumes: map[string]*Volume{}, Images: map[string]*Image{},
 		Foreign: map[string]string{}, TakenNames: map[string]string{},
+		Others: map[string]*Other{},
 	}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -198,6 +200,8 @@ func (s *situation) parseObserved(t testing.TB, text string) {
 			s.observeVolume(words[1], values)
 		case "foreign":
 			maps.Copy(s.observed.Foreign, values)
+		case "other":
+			s.observeOther(words[1], flags[1:], values)
 		case "taken":
 			maps.Copy(s.observed.TakenNames, values)
 		default:
@@ -260,6 +264,29 @@ func (s *situation) observeVolume(key string, values map[string]string) {
 	}
 	v.Digest, v.Stack, v.Name = or(values["digest"], v.Digest), or(values["stack"], v.Stack), or(values["name"], v.Name)
 	s.observed.Volumes[v.Name] = v
+}
+
+func (s *situation) observeOther(name string, flags []string, values map[string]string) {
+	stack, service, _ := strings.Cut(name, "/")
+	other := s.observed.Others[stack]
+	if other == nil {
+		other = &Other{Desired: &spec.Stack{Name: stack, Services: map[string]*spec.Service{}}}
+		s.observed.Others[stack] = other
+	}
+	desired := &spec.Service{Name: service}
+	other.Desired.Services[service] = desired
+	if needs := values["needs"]; needs != "" {
+		desired.Policy = &spec.Policy{DependsOn: map[string]spec.Dependency{needs: {Condition: spec.Started, Required: true}}}
+	}
+	if len(flags) == 0 {
+		return
+	}
+	c := Container{ID: "o-" + service, Name: stack + "-" + service + "-1", Service: service, Replica: 1, State: flags[0], Stopped: slices.Contains(flags, "stopped")}
+	c.ExitCode, _ = strconv.Atoi(values["exit"])
+	if slices.Contains(flags, Healthy) {
+		c.Health = Healthy
+	}
+	other.Containers = append(other.Containers, c)
 }
 
 func (s *situation) observeContainer(t testing.TB, word string, flags []string, values map[string]string, braced string) {

@@ -22,6 +22,8 @@ type Observed struct {
 	Foreign map[string]string
 	// Daemon tells whether container_name values are taken by containers of other stacks: name to "stack/service".
 	TakenNames map[string]string
+	// Others are the stacks that services of this one refer to (x-stack: depends_on), and those that they refer to in turn.
+	Others map[string]*Other
 }
 
 // Container states.
@@ -167,6 +169,7 @@ type Action struct {
 	After   []int         `json:"after,omitempty"`
 
 	// What it acts on.
+	Stack       string `json:"stack,omitempty"` // of a wait for a service of another stack
 	Service     string `json:"service,omitempty"`
 	Replica     int    `json:"replica,omitempty"`
 	ContainerID string `json:"container_id,omitempty"` // of an existing container

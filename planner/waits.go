@@ -32,7 +32,7 @@ func (u *up) startNeeds(s *course) []int {
 			needs = append(needs, u.wait(provider, l.Condition, !l.Required))
 		}
 	}
-	return needs
+	return append(needs, u.referenceNeeds(s)...)
 }
 
 // halfUp tells whether part of the service is left as it is, in a state that may never meet a condition: down, of a

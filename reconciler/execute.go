@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -248,7 +249,7 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 	case planner.UnpauseContainer:
 		return x.r.engine.Unpause(ctx, a.ContainerID)
 	case planner.Wait:
-		return x.r.waitFor(ctx, x.stack, a.Service, a.Condition)
+		return x.r.waitFor(ctx, cmp.Or(a.Stack, x.stack), a.Service, a.Condition)
 	}
 	return fmt.Errorf("the plan holds an action of unknown kind %q", a.Kind)
 }

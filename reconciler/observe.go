@@ -46,6 +46,9 @@ func (r *Reconciler) observe(ctx context.Context, name string, desired *spec.Sta
 	if desired == nil {
 		return o, nil
 	}
+	if err := r.observeReferences(o, desired); err != nil {
+		return nil, err
+	}
 	return o, r.observeImages(ctx, o, desired)
 }
 
