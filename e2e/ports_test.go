@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -163,4 +164,40 @@ services:
 			return h.Sh(`exec 3<>/dev/udp/127.0.0.1/`+port+`; echo hi >&3; timeout 1 head -c 7 <&3 || true`) == port+" hi"
 		})
 	}
+}
+
+func TestReplicasShareAFixedPort(t *testing.T) {
+	h := start(t)
+	neighbour := h.Neighbour()
+	h.Up(`
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sh, -c, 'mkdir /www; hostname >/www/index.html; httpd -f -p 80 -h /www']
+    ports: ["8080:80"]
+    healthcheck: {test: [CMD, wget, -qO-, "http://127.0.0.1/"], interval: 200ms}
+    deploy: {replicas: 3}
+`)
+	answers := func(from func(string) string, address string) int {
+		t.Helper()
+		seen := map[string]bool{}
+		for _, line := range strings.Fields(from(`for i in $(seq 60); do curl -sS --fail --max-time 5 'http://` + address + `:8080/'; done`)) {
+			seen[line] = true
+		}
+		return len(seen)
+	}
+	for _, address := range []string{host.HostIPv4, "[" + host.HostIPv6 + "]"} {
+		equal(t, "replicas that answer another host at "+address, fmt.Sprint(answers(neighbour.Sh, address)), "3")
+	}
+	for _, address := range []string{"127.0.0.1", "[::1]"} {
+		equal(t, "replicas that answer the host at "+address, fmt.Sprint(answers(h.Sh, address)), "3")
+	}
+	h.Kill(h.DaemonPID())
+	h.Stack("up", "-d", "--wait", "--scale", "web=4")
+	equal(t, "replicas that answer after the daemon was killed and one was added", fmt.Sprint(answers(neighbour.Sh, host.HostIPv4)), "4")
+	h.Stack("up", "-d", "--wait", "--scale", "web=1")
+	equal(t, "replicas that answer when one is left", fmt.Sprint(answers(neighbour.Sh, host.HostIPv4)), "1")
+	h.Write("other/compose.yaml", `services: {second: {image: busybox, init: true, command: [sleep, infinity], ports: ["8080:80"]}}`)
+	h.Fails([]string{"--project-directory", "other", "up", "-d"}, "8080", "work", "web")
 }

@@ -18,10 +18,10 @@ const (
 	OptionHostBinding = "com.docker.network.bridge.host_binding_ipv4"
 )
 
-// Restore tells the Manager at the daemon's start what containers hold: addresses and published ports. The container
-// records are the truth; what was known before is kept. Endpoints on networks that are gone are left out.
-// It does nothing to the kernel: see Sweep.
-func (m *Manager) Restore(endpoints []Endpoint) error {
+// Restore tells the Manager at the daemon's start what containers hold: addresses, and published ports of those that are
+// connected, by container id. The container records are the truth; what was known before is kept. Endpoints on networks
+// that are gone are left out. It does nothing to the kernel: see Sweep.
+func (m *Manager) Restore(endpoints []Endpoint, connected map[string]bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	byContainer := map[string][]Endpoint{}
@@ -31,21 +31,29 @@ func (m *Manager) Restore(endpoints []Endpoint) error {
 			continue
 		}
 		m.lease(e)
+		if !connected[e.ContainerID] {
+			continue
+		}
+		h := Holder{e.ContainerID, e.Container, e.Group}
 		for _, p := range e.Ports {
 			for _, hp := range p.occupies() {
-				m.claims[hp] = claim{e.ContainerID, e.Container}
+				if !m.claims[hp].has(h) {
+					m.claims[hp] = append(m.claims[hp], claim{h.ContainerID, h.Name, h.Group})
+				}
 			}
 		}
 		byContainer[e.ContainerID] = append(byContainer[e.ContainerID], e)
 	}
+	members := map[string]member{}
 	for id, list := range byContainer {
 		mappings, err := m.mappings(id, list)
 		if err != nil {
 			m.opts.Logf("container %s: %v", id, err)
 			continue
 		}
-		m.published[id] = mappings
+		members[id] = member{readinessOf(list), mappings}
 	}
+	m.fronts.commit(frontChange{members: members})
 	return nil
 }
 
@@ -277,12 +285,7 @@ func (m *Manager) Release(containerID string) {
 	for network := range m.leases {
 		m.unlease(network, containerID)
 	}
-	for hp, c := range m.claims {
-		if c.id == containerID {
-			delete(m.claims, hp)
-		}
-	}
-	delete(m.published, containerID)
+	m.unclaim(containerID)
 }
 
 // unlease forgets a container's addresses on a network. The caller holds m.mu.

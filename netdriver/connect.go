@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,16 +53,6 @@ func (m *Manager) Connect(ctx context.Context, sandboxes []Sandbox) ([]Sandbox, 
 		}
 	}
 	return sandboxes, nil
-}
-
-func record(e Endpoint) dns.Record {
-	r := dns.Record{ContainerID: e.ContainerID, Container: e.Container, Names: e.Names}
-	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
-		if p.IsValid() {
-			r.Addresses = append(r.Addresses, p.Addr())
-		}
-	}
-	return r
 }
 
 // eachNetwork calls fn once for each network with the sandboxes on it. Errors of the networks are joined.

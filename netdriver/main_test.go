@@ -23,6 +23,11 @@ type daemon struct {
 	t    testing.TB
 	opts netdriver.Options
 	*netdriver.Manager
+	// What the next containers are: the group, its name, how ready, with a virtual address.
+	group     string
+	readiness netdriver.Readiness
+	vip       bool
+	service   string
 }
 
 // daemons that are there; the host is clean when the last has gone. Tests that make some don't run in parallel.
@@ -30,7 +35,7 @@ var daemons int
 
 func newDaemon(t testing.TB) *daemon {
 	t.Helper()
-	d := &daemon{t: t, opts: netdriver.Options{Root: t.TempDir(), RunDir: t.TempDir(), Logf: t.Logf}}
+	d := &daemon{t: t, opts: netdriver.Options{Root: t.TempDir(), RunDir: t.TempDir(), Logf: t.Logf}, service: "svc"}
 	d.opts.Seed = d.opts.Root
 	d.open()
 	daemons++
@@ -107,7 +112,7 @@ func (d *daemon) tryRun(name string, networks []string, ports ...netdriver.Port)
 	d.t.Helper()
 	ctx := context.Background()
 	c := &container{Namespace: drivertest.NewNamespace(d.t), id: "id-" + name, daemon: d}
-	ports, held, err := d.Reserve(ctx, c.id, name, ports)
+	ports, held, err := d.Reserve(ctx, netdriver.Holder{ContainerID: c.id, Name: name, Group: d.group}, ports)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +120,7 @@ func (d *daemon) tryRun(name string, networks []string, ports ...netdriver.Port)
 	d.t.Cleanup(func() { held.Close() })
 	var endpoints []netdriver.Endpoint
 	for i, n := range networks {
-		e := netdriver.Endpoint{Network: n, ContainerID: c.id, Container: name, Names: []string{name, "svc"}, Gateway: i == 0}
+		e := netdriver.Endpoint{Network: n, ContainerID: c.id, Container: name, Names: []string{name, d.service}, Gateway: i == 0, Group: d.group, Readiness: d.readiness, WantVIP: d.vip}
 		if i == 0 {
 			e.Ports = ports
 		}

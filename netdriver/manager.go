@@ -50,9 +50,12 @@ type Manager struct {
 	networks map[string]Network
 	leases   map[string]map[netip.Addr]Endpoint // by network, then address
 	cursor   map[string]netip.Addr              // by subnet: the last address given out, so that reuse comes late
-	claims   map[hostPort]claim
-	// published mappings by container id: what should be in the firewall table.
-	published map[string][]firewall.Mapping
+	claims   map[hostPort]claims
+	fronts   fronts
+	held     map[string]hold // by container id
+
+	// publishing serialises changes of what is published, from working them out to the kernel's word. It is taken before mu.
+	publishing sync.Mutex
 }
 
 // Open reads the records. It does nothing to the kernel.
@@ -71,7 +74,7 @@ func Open(opts Options) (*Manager, error) {
 	m := &Manager{
 		opts: opts, dns: filepath.Join(opts.RunDir, "dns"),
 		networks: map[string]Network{}, leases: map[string]map[netip.Addr]Endpoint{}, cursor: map[string]netip.Addr{},
-		claims: map[hostPort]claim{}, published: map[string][]firewall.Mapping{},
+		claims: map[hostPort]claims{}, fronts: newFronts(), held: map[string]hold{},
 	}
 	records, err := loadRecords(opts.Root)
 	if err != nil {

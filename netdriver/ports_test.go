@@ -40,7 +40,7 @@ func TestWhoHasThePort(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.situation, func(t *testing.T) {
-			got, held, err := d.Reserve(ctx, "second", "second", []netdriver.Port{c.port})
+			got, held, err := d.Reserve(ctx, netdriver.Holder{ContainerID: "second", Name: "second"}, []netdriver.Port{c.port})
 			defer held.Close()
 			defer d.Release("second")
 			if c.free {
@@ -63,7 +63,7 @@ func TestWhoHasThePort(t *testing.T) {
 func TestReservedPortIsHeldWhileFilesAreOpen(t *testing.T) {
 	d := newDaemon(t)
 	ports := []netdriver.Port{{HostPort: 7010, Protocol: "tcp"}, {HostPort: 7010, Protocol: "udp"}}
-	_, held, err := d.Reserve(ctx, "c", "c", ports)
+	_, held, err := d.Reserve(ctx, netdriver.Holder{ContainerID: "c", Name: "c"}, ports)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestPortWithOnlyClosedConnectionsIsFree(t *testing.T) {
 	c.Read(buf)
 	c.Close()
 	l.Close()
-	_, held, err := d.Reserve(ctx, "c", "c", []netdriver.Port{{HostPort: 7011, Protocol: "tcp"}})
+	_, held, err := d.Reserve(ctx, netdriver.Holder{ContainerID: "c", Name: "c"}, []netdriver.Port{{HostPort: 7011, Protocol: "tcp"}})
 	if err != nil {
 		t.Fatal(err)
 	}

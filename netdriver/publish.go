@@ -7,80 +7,86 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/netdriver/firewall"
 )
 
-// Publish makes the ports of the sandboxes' endpoints (resolved by Reserve, addresses by Allocate) reachable: one
-// transaction for all. Publishing again what is published changes nothing; a container's earlier ports that are not
-// among its endpoints' any more are withdrawn.
+// Publish makes the ports of the sandboxes' endpoints (resolved by Reserve, addresses by Allocate) and the virtual addresses
+// of their groups lead to them, by their readiness: one transaction for all. Publishing again what is published changes
+// nothing; a container's earlier ports that are not among its endpoints' any more are withdrawn.
 func (m *Manager) Publish(_ context.Context, sandboxes []Sandbox) error {
-	var add, remove []firewall.Mapping
-	next := map[string][]firewall.Mapping{}
-	m.mu.Lock()
+	m.publishing.Lock()
+	defer m.publishing.Unlock()
+	next := map[string]member{}
 	for _, s := range sandboxes {
+		m.mu.Lock()
 		list, err := m.mappings(s.ContainerID, s.Endpoints)
+		m.mu.Unlock()
 		if err != nil {
-			m.mu.Unlock()
 			return err
 		}
-		next[s.ContainerID] = list
-		add = append(add, list...)
-		for _, old := range m.published[s.ContainerID] {
-			if !slices.Contains(list, old) {
-				remove = append(remove, old)
-			}
-		}
+		next[s.ContainerID] = member{readinessOf(s.Endpoints), list}
 	}
-	m.mu.Unlock()
-	if err := m.opts.Firewall.Map(add, remove); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	for id, list := range next {
-		if len(list) == 0 {
-			delete(m.published, id)
-			continue
-		}
-		m.published[id] = list
-	}
-	m.mu.Unlock()
-	// A client that went on sending before the port was published has a flow without translation, which its own
-	// packets keep alive.
-	return forgetFlows(add, remove)
+	return m.replaceMembers(next)
 }
 
-// Unpublish withdraws all ports of the containers: one transaction for all.
+// Unpublish withdraws all ports of the containers, and takes them from behind virtual addresses: one transaction for all.
 func (m *Manager) Unpublish(_ context.Context, containerIDs []string) error {
-	m.mu.Lock()
-	var remove []firewall.Mapping
+	m.publishing.Lock()
+	defer m.publishing.Unlock()
+	next := map[string]member{}
 	for _, id := range containerIDs {
-		remove = append(remove, m.published[id]...)
+		next[id] = member{}
 	}
-	m.mu.Unlock()
-	if err := m.opts.Firewall.Map(nil, remove); err != nil {
+	if err := m.replaceMembers(next); err != nil {
 		return err
 	}
 	m.mu.Lock()
-	for _, id := range containerIDs {
-		delete(m.published, id)
-	}
-	// Whoever takes such a port from now on has it: a later Reserve finds out.
-	for hp, c := range m.claims {
-		if slices.Contains(containerIDs, c.id) {
-			delete(m.claims, hp)
-		}
-	}
-	m.mu.Unlock()
-	return forgetFlows(nil, remove)
+	defer m.mu.Unlock()
+	m.unclaim(containerIDs...) // whoever takes such a port from now on has it: a later Reserve finds out
+	return nil
 }
 
-// mappings works out what publishes the ports of one container. The caller holds m.mu.
+// replaceMembers changes the kernel, then what is known. The caller holds m.publishing.
+func (m *Manager) replaceMembers(next map[string]member) error {
+	m.mu.Lock()
+	c := m.fronts.change(next)
+	stale := m.fronts.stale(c)
+	m.mu.Unlock()
+	if err := m.opts.Firewall.Map(c.add, c.remove); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.fronts.commit(c)
+	m.mu.Unlock()
+	return stale.forget()
+}
+
+// Published tells whether endpoints have anything for Publish.
+func Published(endpoints []Endpoint) bool {
+	return slices.ContainsFunc(endpoints, func(e Endpoint) bool { return len(e.Ports) > 0 || e.VIP4.IsValid() || e.VIP6.IsValid() })
+}
+
+func readinessOf(endpoints []Endpoint) Readiness {
+	if len(endpoints) == 0 {
+		return Serving
+	}
+	return endpoints[0].Readiness
+}
+
+// mappings works out what leads to one container. The caller holds m.mu.
 func (m *Manager) mappings(id string, endpoints []Endpoint) ([]firewall.Mapping, error) {
 	var out []firewall.Mapping
 	for _, e := range endpoints {
+		for _, family := range []struct {
+			virtual netip.Addr
+			own     netip.Prefix
+		}{{e.VIP4, e.IPv4}, {e.VIP6, e.IPv6}} {
+			if family.virtual.IsValid() && family.own.IsValid() {
+				out = append(out, firewall.Mapping{Host: netip.AddrPortFrom(family.virtual, 0), Target: netip.AddrPortFrom(family.own.Addr(), 0), Owner: id})
+			}
+		}
 		if len(e.Ports) == 0 {
 			continue
 		}
@@ -125,83 +131,24 @@ func hostFor(hostIP, target netip.Addr) (netip.Addr, bool) {
 
 // republish brings the firewall table to what is known to be published.
 func (m *Manager) republish() error {
-	m.mu.Lock()
-	var want []firewall.Mapping
-	for _, list := range m.published {
-		want = append(want, list...)
-	}
-	m.mu.Unlock()
+	m.publishing.Lock()
+	defer m.publishing.Unlock()
 	have, err := m.opts.Firewall.Mappings()
 	if err != nil {
 		return err
 	}
-	var add, remove []firewall.Mapping
-	for _, w := range want {
-		if !slices.Contains(have, w) {
-			add = append(add, w)
-		}
-	}
-	for _, h := range have {
-		if !slices.Contains(want, h) {
-			remove = append(remove, h)
-		}
-	}
-	err = m.opts.Firewall.Map(add, remove)
+	m.mu.Lock()
+	c := m.fronts.all(have)
+	m.mu.Unlock()
+	err = m.opts.Firewall.Map(c.add, c.remove)
 	if errors.Is(err, unix.ENOENT) {
 		return nil // no table, as after a reboot: what was published there ended with it, and is published when it starts again
 	}
-	return err
-}
-
-// flowFilter matches UDP flows that came in on the host side of a changed mapping, or go to its target.
-type flowFilter struct {
-	hosts   map[netip.AddrPort]bool
-	any     map[uint16]bool
-	targets map[netip.AddrPort]bool
-}
-
-// MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (f flowFilter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if flow.Forward.Protocol != unix.IPPROTO_UDP {
-		return false
+	if err != nil {
+		return err
 	}
-	dst, _ := netip.AddrFromSlice(flow.Forward.DstIP)
-	to := netip.AddrPortFrom(dst.Unmap(), flow.Forward.DstPort)
-	src, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
-	from := netip.AddrPortFrom(src.Unmap(), flow.Reverse.SrcPort)
-	translated := to != from
-	switch {
-	case f.targets[from]:
-		return true
-	case f.hosts[to]:
-		return true
-	default:
-		return f.any[to.Port()] && !translated
-	}
-}
-
-// forgetFlows drops the kernel's memory of UDP flows of changed ports: new packets must see the new rules. TCP
-// connections end by themselves.
-func forgetFlows(changed ...[]firewall.Mapping) error {
-	f := flowFilter{map[netip.AddrPort]bool{}, map[uint16]bool{}, map[netip.AddrPort]bool{}}
-	families := map[netlink.InetFamily]bool{}
-	for _, m := range slices.Concat(changed...) {
-		if m.Protocol != "udp" {
-			continue
-		}
-		f.targets[m.Target] = true
-		if m.Host.Addr().IsValid() {
-			f.hosts[m.Host] = true
-		} else {
-			f.any[m.Host.Port()] = true
-		}
-		families[map[bool]netlink.InetFamily{true: unix.AF_INET, false: unix.AF_INET6}[m.Target.Addr().Is4()]] = true
-	}
-	for family := range families {
-		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f)
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("forget flows of UDP ports: %w", err)
-		}
-	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fronts.commit(c)
 	return nil
 }

@@ -38,11 +38,13 @@ func (m *Manager) Sweep(ctx context.Context, live map[string]bool) error {
 		}
 	}
 	m.mu.Lock()
-	for id := range m.published {
+	gone := map[string]member{}
+	for id := range m.fronts.members {
 		if !live[id] {
-			delete(m.published, id)
+			gone[id] = member{}
 		}
 	}
+	m.fronts.commit(frontChange{members: gone})
 	m.mu.Unlock()
 	errs = append(errs, m.republish(), m.sweepNames(networks, live))
 	return errors.Join(errs...)

@@ -70,7 +70,27 @@ type Endpoint struct {
 	Ports       []Port       `json:"ports,omitempty"`   // published through this endpoint
 	Static4     bool         `json:"static4,omitempty"` // the address was asked for in the file
 	Static6     bool         `json:"static6,omitempty"`
+	// Group is whom the container shares fixed host ports and its names with, "<stack>/<service>"; empty: nobody.
+	Group     string    `json:"group,omitempty"`
+	Readiness Readiness `json:"readiness,omitempty"` // the same on all of the container's networks
+	// WantVIP asks for an address of the group's on this network beside the container's own; VIP4 and VIP6 are it.
+	WantVIP bool       `json:"want_vip,omitempty"`
+	VIP4    netip.Addr `json:"vip4,omitzero"`
+	VIP6    netip.Addr `json:"vip6,omitzero"`
 }
+
+// Readiness tells whether a container takes new connections to the ports, names and virtual addresses of its group. Those
+// it has stay with it, whatever becomes of its readiness.
+type Readiness string
+
+const (
+	Serving Readiness = ""        // takes its share
+	Standby Readiness = "standby" // only while none of the group is Serving
+	Drained Readiness = "drained" // never; its names resolve to it only while no other's do
+)
+
+// Holder is who reserves host ports. Containers of one group can have the same fixed port.
+type Holder struct{ ContainerID, Name, Group string }
 
 // Port is a published port. HostPort 0 (with HostPortEnd 0) asks the host to choose; a range takes the first free.
 type Port struct {
@@ -93,13 +113,14 @@ type Sandbox struct {
 type Reservation struct {
 	ContainerID string
 	Files       []*os.File
-	// ipv6 are the files that package loopback6 can serve: index and target port.
+	// ipv6 are the files that package loopback6 can serve.
 	ipv6 []forward
 }
 
 type forward struct {
 	file int
-	port uint16
+	port uint16         // of the container
+	via  netip.AddrPort // where the kernel serves the same port; invalid when it doesn't
 }
 
 // Forwards lists what the holder of the files serves by itself with package loopback6, once the container's endpoint
@@ -110,7 +131,10 @@ func (r Reservation) Forwards(e Endpoint) (out []loopback6.Forward) {
 		target = e.IPv4.Addr()
 	}
 	for _, f := range r.ipv6 {
-		if target.IsValid() {
+		switch {
+		case e.Group != "" && e.IPv4.IsValid() && f.via.IsValid():
+			out = append(out, loopback6.Forward{File: f.file, Target: f.via}) // balanced there
+		case target.IsValid():
 			out = append(out, loopback6.Forward{File: f.file, Target: netip.AddrPortFrom(target, f.port)})
 		}
 	}

@@ -204,7 +204,7 @@ func (r *Reconciler) endpoints(c creation, rec *runtime.Record) ([]netdriver.End
 		}
 		ep := netdriver.Endpoint{
 			Network: networkName(c.stack, key), ContainerID: rec.ID, Container: rec.Name,
-			Interface: att.InterfaceName, MAC: att.MacAddress,
+			Interface: att.InterfaceName, MAC: att.MacAddress, Group: group(rec),
 		}
 		if ep.Interface == "" {
 			ep.Interface = "eth" + strconv.Itoa(i)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/stack-run/stack/netdriver"
+	"github.com/stack-run/stack/runtime"
 )
 
 // linker connects sandboxes to their networks and disconnects them, in batches: a removal of a link waits for every
@@ -31,7 +32,7 @@ func newLinker(ctx context.Context, networks *netdriver.Manager) *linker {
 	l.disconnects.serve = func(batch []*netdriver.Sandbox) error {
 		var published []string
 		for _, sb := range batch {
-			if hasPorts(sb.Endpoints) {
+			if netdriver.Published(sb.Endpoints) {
 				published = append(published, sb.ContainerID)
 			}
 		}
@@ -61,3 +62,20 @@ func (l *linker) connect(sb netdriver.Sandbox) (netdriver.Sandbox, error) {
 
 // disconnect takes all of that down.
 func (l *linker) disconnect(sb netdriver.Sandbox) error { return l.disconnects.do(&sb) }
+
+// group is whom a container shares its service's host ports and names with; a one-off container shares nothing.
+func group(rec *runtime.Record) string {
+	if rec.OneOff {
+		return ""
+	}
+	return rec.Stack + "/" + rec.Service
+}
+
+// grouped are a container's endpoints with the group that an older daemon left out.
+func grouped(v runtime.View) []netdriver.Endpoint {
+	out := slices.Clone(v.Endpoints)
+	for i := range out {
+		out[i].Group = group(&v.Record)
+	}
+	return out
+}

@@ -93,7 +93,7 @@ func (r *Reconciler) prepareNetwork(ctx context.Context, v runtime.View) (runtim
 	if err != nil {
 		return in, err
 	}
-	sb := netdriver.Sandbox{ContainerID: v.ID, Netns: netns, Endpoints: v.Endpoints}
+	sb := netdriver.Sandbox{ContainerID: v.ID, Netns: netns, Endpoints: grouped(v)}
 	if v.State.Netns != netns || v.Connected != netns { // a new one, though its path may be that of one before a reboot
 		if err := r.reserve(ctx, v, &sb, &in); err != nil {
 			return in, err
@@ -131,7 +131,7 @@ func (r *Reconciler) reserve(ctx context.Context, v runtime.View, sb *netdriver.
 				asked[i].HostIP = r.networks.HostBinding(ep.Network)
 			}
 		}
-		ports, reservation, err := r.networks.Reserve(ctx, v.ID, v.Name, asked)
+		ports, reservation, err := r.networks.Reserve(ctx, netdriver.Holder{ContainerID: v.ID, Name: v.Name, Group: ep.Group}, asked)
 		if err != nil {
 			return err
 		}

@@ -33,10 +33,6 @@ func (r *Reconciler) disconnect(ctx context.Context, id string) error {
 	return r.engine.Release(ctx, id)
 }
 
-func hasPorts(endpoints []netdriver.Endpoint) bool {
-	return slices.ContainsFunc(endpoints, func(ep netdriver.Endpoint) bool { return len(ep.Ports) > 0 })
-}
-
 // finish gives back what a container that ended for good still holds, and removes one that was made for a single run. The
 // caller holds k.life.
 func (r *Reconciler) finish(ctx context.Context, s *stack, k *keeper, v runtime.View) error {

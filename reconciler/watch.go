@@ -42,22 +42,18 @@ func (r *Reconciler) handle(ev runtime.Event) {
 // left half-made is removed, what should run and does not is started by its restart policy.
 func (r *Reconciler) takeover(ctx context.Context) error {
 	all := r.engine.List("")
-	live := map[string]bool{}
+	live, connected := map[string]bool{}, map[string]bool{}
 	users := map[string][]string{}
 	var endpoints []netdriver.Endpoint
 	for _, v := range all {
 		live[v.ID] = true
-		for _, ep := range v.Endpoints {
-			if v.Connected == "" {
-				ep.Ports = nil // it keeps its addresses, nothing is published
-			}
-			endpoints = append(endpoints, ep)
-		}
+		connected[v.ID] = v.Connected != "" // else it keeps its addresses, nothing is published
+		endpoints = append(endpoints, grouped(v)...)
 		for _, name := range v.Volumes {
 			users[name] = append(users[name], v.ID)
 		}
 	}
-	if err := r.networks.Restore(endpoints); err != nil {
+	if err := r.networks.Restore(endpoints, connected); err != nil {
 		return fmt.Errorf("take over networks: %w", err)
 	}
 	if err := r.volumes.Restore(ctx, users); err != nil {

@@ -37,6 +37,14 @@ func WriteRecord(dir, network string, r Record) error {
 	return nil
 }
 
+// UpdateRecord is WriteRecord for a container that has a record: one that has none is not there.
+func UpdateRecord(dir, network string, r Record) error {
+	if _, err := os.Stat(filepath.Join(dir, network, r.ContainerID+recordSuffix)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return WriteRecord(dir, network, r)
+}
+
 // RemoveRecord removes a container's record on one network; none is no error.
 func RemoveRecord(dir, network, id string) error {
 	err := os.Remove(filepath.Join(dir, network, id+recordSuffix))

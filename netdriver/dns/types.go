@@ -14,6 +14,13 @@ type Record struct {
 	Container   string       `json:"container,omitempty"` // its name, which an address resolves back to
 	Names       []string     `json:"names"`
 	Addresses   []netip.Addr `json:"addresses"`
+
+	// Group is the containers that share names: Shared are those among Names. They resolve to the group's Virtual addresses
+	// where it has some, else to the containers of the lowest rank that is there.
+	Group   string       `json:"group,omitempty"`
+	Shared  []string     `json:"shared,omitempty"`
+	Virtual []netip.Addr `json:"virtual,omitempty"`
+	Rank    int          `json:"rank,omitempty"`
 }
 
 // Config is what one container's resolver answers from.

@@ -51,6 +51,7 @@ func (z *zones) get(network string) *zone {
 func readZone(folder string) *zone {
 	z := &zone{names: map[string][]netip.Addr{}, hosts: map[netip.Addr]string{}}
 	entries, _ := os.ReadDir(folder)
+	var records []Record
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), recordSuffix) {
 			continue
@@ -63,19 +64,51 @@ func readZone(folder string) *zone {
 		if json.Unmarshal(b, &r) != nil {
 			continue // not one of ours
 		}
-		for _, name := range r.Names {
-			key := strings.ToLower(name)
-			for _, a := range r.Addresses {
-				if !slices.Contains(z.names[key], a) {
-					z.names[key] = append(z.names[key], a)
-				}
+		records = append(records, r)
+	}
+	ranks := map[sharedName]int{}
+	for _, r := range records {
+		for _, name := range r.Shared {
+			key := sharedName{r.Group, strings.ToLower(name)}
+			if best, ok := ranks[key]; !ok || r.Rank < best {
+				ranks[key] = r.Rank
 			}
+		}
+	}
+	for _, r := range records {
+		for _, name := range r.Names {
+			z.add(strings.ToLower(name), r, ranks)
 		}
 		for _, a := range r.Addresses {
 			z.hosts[a] = r.Container
 		}
+		for _, a := range r.Virtual {
+			if len(r.Shared) > 0 {
+				z.hosts[a] = r.Shared[0]
+			}
+		}
 	}
 	return z
+}
+
+type sharedName struct{ group, name string }
+
+// add enters what a record says of one of its names.
+func (z *zone) add(name string, r Record, ranks map[sharedName]int) {
+	addresses := r.Addresses
+	if slices.ContainsFunc(r.Shared, func(s string) bool { return strings.ToLower(s) == name }) {
+		switch {
+		case len(r.Virtual) > 0:
+			addresses = r.Virtual
+		case r.Rank > ranks[sharedName{r.Group, name}]:
+			return
+		}
+	}
+	for _, a := range addresses {
+		if !slices.Contains(z.names[name], a) {
+			z.names[name] = append(z.names[name], a)
+		}
+	}
 }
 
 // lookup finds the addresses of a name for one container. known tells that the name exists, be it without addresses of

@@ -9,26 +9,24 @@ import (
 
 // revision names the marker set of a complete table. It changes whenever the rules below do, so that a newer daemon
 // rebuilds the rules of an older one in place, keeping the elements (and so every published port).
-const revision = "rules-1"
-
-// The sets and maps that the constant rules look things up in. Networks and ports are elements only.
-var (
-	keyHost4 = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
-	keyHost6 = nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetProto, nftables.TypeInetService)
-	keyAny   = nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
-	target4  = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
-	target6  = nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetService)
-	linkPair = nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName)
+const (
+	revisions = "rules-"
+	revision  = revisions + "2"
 )
 
-// schema is one daemon's table with its sets. The set values carry no state: they are made anew for every transaction,
-// because the library writes transaction numbers into them.
+var linkPair = nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName)
+
+// schema is one daemon's table with its sets, in which the constant rules look things up. Networks and ports are elements
+// only. The set values carry no state: they are made anew for every transaction, because the library writes transaction
+// numbers into them.
 type schema struct {
-	table                              *nftables.Table
-	bridges, internal, intra           *nftables.Set
-	masquerade4, masquerade6           *nftables.Set
-	ports4, ports6, anyPort4, anyPort6 *nftables.Set
-	marker                             *nftables.Set
+	table                     *nftables.Table
+	bridges, internal, intra  *nftables.Set
+	masquerade4, masquerade6  *nftables.Set
+	maps                      map[kind]*nftables.Set
+	held, heldHost, heldHost6 *nftables.Set // see hold.go
+	heldVirtual, heldVirtual6 *nftables.Set
+	marker                    *nftables.Set
 }
 
 func newSchema(name string) *schema {
@@ -36,26 +34,40 @@ func newSchema(name string) *schema {
 	links := func(name string) *nftables.Set {
 		return &nftables.Set{Table: t, Name: name, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
 	}
-	ports := func(name string, key, data nftables.SetDatatype) *nftables.Set {
-		return &nftables.Set{Table: t, Name: name, KeyType: key, DataType: data, IsMap: true, Concatenation: true}
+	held := func(name string, key ...nftables.SetDatatype) *nftables.Set {
+		return &nftables.Set{Table: t, Name: name, KeyType: joined(key), Concatenation: len(key) > 1, HasTimeout: true}
 	}
-	return &schema{
-		table:       t,
-		bridges:     links("bridges"),
-		internal:    links("internal"),
-		masquerade4: links("masquerade4"),
-		masquerade6: links("masquerade6"),
-		intra:       &nftables.Set{Table: t, Name: "intra", KeyType: linkPair, Concatenation: true},
-		ports4:      ports("ports4", keyHost4, target4),
-		ports6:      ports("ports6", keyHost6, target6),
-		anyPort4:    ports("any4", keyAny, target4),
-		anyPort6:    ports("any6", keyAny, target6),
-		marker:      links(revision),
+	s := &schema{
+		table:        t,
+		bridges:      links("bridges"),
+		internal:     links("internal"),
+		masquerade4:  links("masquerade4"),
+		masquerade6:  links("masquerade6"),
+		intra:        &nftables.Set{Table: t, Name: "intra", KeyType: linkPair, Concatenation: true},
+		maps:         map[kind]*nftables.Set{},
+		held:         held("held", nftables.TypeInetProto, nftables.TypeInetService),
+		heldHost:     held("held-ports4", nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService),
+		heldHost6:    held("held-ports6", nftables.TypeIP6Addr, nftables.TypeInetProto, nftables.TypeInetService),
+		heldVirtual:  held("held-virtual4", nftables.TypeIPAddr),
+		heldVirtual6: held("held-virtual6", nftables.TypeIP6Addr),
+		marker:       links(revision),
 	}
+	for _, k := range kinds() {
+		s.maps[k] = k.set(t)
+	}
+	return s
 }
 
 func (s *schema) sets() []*nftables.Set {
-	return []*nftables.Set{s.bridges, s.internal, s.intra, s.masquerade4, s.masquerade6, s.ports4, s.ports6, s.anyPort4, s.anyPort6}
+	out := []*nftables.Set{s.bridges, s.internal, s.intra, s.masquerade4, s.masquerade6}
+	for _, k := range kinds() {
+		out = append(out, s.maps[k])
+	}
+	return append(out, s.heldSets()...)
+}
+
+func (s *schema) heldSets() []*nftables.Set {
+	return []*nftables.Set{s.held, s.heldHost, s.heldHost6, s.heldVirtual, s.heldVirtual6}
 }
 
 // Registers: concatenations are laid out from reg0 on in steps of four bytes. The 16-byte register 1 is the same memory.
@@ -110,7 +122,9 @@ const dnatDone = 1 << 5 // IPS_DST_NAT of conntrack's status
 // addChains adds the rules. They never change with networks or ports:
 //
 //	raw         packets to 127.0.0.0/8 that come in by a bridge are forged (route_localnet lets them through otherwise)
-//	prerouting  what other hosts and containers send to an address of this host: published ports
+//	hold        new connections to what is held are dropped before any translation: their clients try again
+//	prerouting  what other hosts and containers send to an address of this host: published ports, and virtual addresses of
+//	            the network that it comes in by
 //	output      the same for programs on the host; [::1] is left out (see package loopback6)
 //	forward     networks are closed to each other and to the outside, but for answers and published ports; internal ones entirely
 //	input       containers of internal networks reach the host at their gateway address only
@@ -126,8 +140,11 @@ func addChains(c *nftables.Conn, s *schema) {
 		}
 		return c.AddChain(ch)
 	}
-	publish := chain("publish", "", nil, 0)
+	publish, virtual, held := chain("publish", "", nil, 0), chain("virtual", "", nil, 0), chain("held", "", nil, 0)
 	raw := chain("raw", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -300)
+	// Behind connection tracking, before translation.
+	holdIn := chain("hold-prerouting", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -150)
+	holdOut := chain("hold-output", nftables.ChainTypeFilter, nftables.ChainHookOutput, -150)
 	pre := chain("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, -100)
 	out := chain("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, -100)
 	forward := chain("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, 0)
@@ -151,16 +168,33 @@ func addChains(c *nftables.Conn, s *schema) {
 	accept, drop := []expr.Any{verdict(expr.VerdictAccept)}, []expr.Any{verdict(expr.VerdictDrop)}
 	masquerade := []expr.Any{&expr.Masq{}}
 	toPublish := []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: publish.Name}}
+	toVirtual := []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: virtual.Name}}
+	toHeld := []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: held.Name}}
 	publishedOnly := bits(expr.CtKeySTATUS, dnatDone)
 
 	rule(raw, iif(in, s.bridges), dest4In127(), drop)
 
-	rule(publish, publishRule(unix.NFPROTO_IPV4, 16, 4, s.ports4))
-	rule(publish, publishRule(unix.NFPROTO_IPV4, 0, 0, s.anyPort4))
-	rule(publish, publishRule(unix.NFPROTO_IPV6, 24, 16, s.ports6))
-	rule(publish, publishRule(unix.NFPROTO_IPV6, 0, 0, s.anyPort6))
+	for _, ch := range []*nftables.Chain{holdIn, holdOut} {
+		rule(ch, bits(expr.CtKeySTATE, expr.CtStateBitNEW), toHeld)
+	}
+	rule(held, match(s.heldHost, false, true, true), drop)
+	rule(held, match(s.heldHost6, true, true, true), drop)
+	rule(held, match(s.heldVirtual, false, true, false), drop)
+	rule(held, match(s.heldVirtual6, true, true, false), drop)
+	rule(held, local(false, expr.CmpOpEq), l4Key(reg0), []expr.Any{in(s.held, reg0)}, drop)
+
+	for _, k := range kinds() {
+		ch := publish
+		if k.virtual {
+			ch = virtual
+		}
+		rule(ch, k.rule(s.maps[k]))
+	}
+	// Of another network's virtual addresses nothing is known here: networks are closed to each other.
+	rule(pre, local(true, expr.CmpOpEq), toVirtual)
 	rule(pre, local(false, expr.CmpOpEq), toPublish)
 	rule(out, family(unix.NFPROTO_IPV6), []expr.Any{load(expr.MetaKeyOIFNAME, reg0), equal(reg0, ifname("lo"))}, toLoopback6(), accept)
+	rule(out, toVirtual)
 	rule(out, local(false, expr.CmpOpEq), toPublish)
 
 	rule(forward, bits(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
@@ -180,24 +214,69 @@ func addChains(c *nftables.Conn, s *schema) {
 	rule(post, iif(in, s.masquerade6), family(unix.NFPROTO_IPV6), oif(notIn, s.bridges), masquerade)
 }
 
-// publishRule is `dnat to [daddr .] l4proto . dport map @set`; an address length of 0 leaves the address out.
-func publishRule(proto byte, offset, addrLen uint32, set *nftables.Set) []expr.Any {
-	out := family(proto)
-	reg := uint32(reg0)
-	if addrLen > 0 {
-		out = append(out, &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: addrLen})
-		reg += addrLen / 4
+// destination loads the address that a packet is sent to.
+func destination(six bool, reg uint32) (load expr.Any, registers uint32) {
+	if six {
+		return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: 24, Len: 16}, 4
 	}
-	width := uint32(1) // of the target address, in registers
-	if proto == unix.NFPROTO_IPV6 {
-		width = 4
-	}
-	return append(out,
+	return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}, 1
+}
+
+// l4Key loads protocol and destination port.
+func l4Key(reg uint32) []expr.Any {
+	return []expr.Any{
 		load(expr.MetaKeyL4PROTO, reg),
 		&expr.Payload{DestRegister: reg + 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Lookup{SourceRegister: reg0, DestRegister: reg0, IsDestRegSet: true, SetName: set.Name, SetID: set.ID},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(proto), RegAddrMin: reg0, RegProtoMin: reg0 + width},
-	)
+	}
+}
+
+func familyIs(six bool) []expr.Any {
+	if six {
+		return family(unix.NFPROTO_IPV6)
+	}
+	return family(unix.NFPROTO_IPV4)
+}
+
+// match is `[daddr] [. l4proto . dport] @set`.
+func match(set *nftables.Set, six, addr, port bool) []expr.Any {
+	out := familyIs(six)
+	reg := uint32(reg0)
+	if addr {
+		load, width := destination(six, reg)
+		out, reg = append(out, load), reg+width
+	}
+	if port {
+		out = append(out, l4Key(reg)...)
+	}
+	return append(out, in(set, reg0))
+}
+
+// rule is `dnat to [daddr .] [l4proto . dport .] [numgen random mod Slots] map @set`. The slots are drawn at random: one
+// counter for all ports would run in step with clients that call them in turn.
+func (k kind) rule(set *nftables.Set) []expr.Any {
+	out := familyIs(k.six)
+	reg, width := uint32(reg0), uint32(1)
+	if k.six {
+		width = 4
+	}
+	if !k.any {
+		load, registers := destination(k.six, reg)
+		out, reg = append(out, load), reg+registers
+	}
+	if !k.virtual {
+		out, reg = append(out, l4Key(reg)...), reg+2
+	}
+	if k.shared {
+		out = append(out, &expr.Numgen{Register: reg, Modulus: Slots, Type: unix.NFT_NG_RANDOM})
+	}
+	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg0}
+	if k.six {
+		nat.Family = unix.NFPROTO_IPV6
+	}
+	if !k.virtual {
+		nat.RegProtoMin = reg0 + width
+	}
+	return append(out, &expr.Lookup{SourceRegister: reg0, DestRegister: reg0, IsDestRegSet: true, SetName: set.Name, SetID: set.ID}, nat)
 }
 
 func toLoopback6() []expr.Any {

@@ -12,11 +12,8 @@ package firewall
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
-	"strings"
 	"sync"
 
 	"github.com/google/nftables"
@@ -50,26 +47,6 @@ type Network struct {
 	Internal                 bool   // nothing is forwarded in or out
 	Masquerade4, Masquerade6 bool   // packets that leave take the host's address
 	IPv6                     bool   // needs IPv6 forwarding
-}
-
-// Mapping is one published port. An invalid Host.Addr() stands for every address of the target's family.
-type Mapping struct {
-	Protocol string         // tcp, udp, sctp
-	Host     netip.AddrPort // where clients connect to
-	Target   netip.AddrPort // the container's address and port
-	Owner    string         // container id, shown as comment by `nft list`
-}
-
-// key identifies what a mapping occupies.
-func (m Mapping) key() Mapping {
-	return Mapping{Protocol: m.Protocol, Host: m.Host, Target: netip.AddrPortFrom(familyOf(m.Target.Addr()), 0)}
-}
-
-func familyOf(a netip.Addr) netip.Addr {
-	if a.Is4() {
-		return netip.IPv4Unspecified()
-	}
-	return netip.IPv6Unspecified()
 }
 
 // AddNetworks enters bridges, making the table first where it is missing. Entering one again is no error; its flags are
@@ -216,164 +193,4 @@ func removeLink(c *nftables.Conn, s *schema, link string, have map[string]map[st
 		}
 	}
 	return nil
-}
-
-// Map adds and removes published ports in one transaction. Adding what is there with the same target and removing what
-// is not there are no errors; adding replaces a mapping of the same host address, port and protocol.
-// The table must exist (AddNetworks): else unix.ENOENT is wrapped.
-func (t *Table) Map(add, remove []Mapping) error {
-	if len(add)+len(remove) == 0 {
-		return nil
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	// The common case is that the kernel has what we think it has: no listing, so the cost follows the change.
-	err := t.transaction(func(c *nftables.Conn, s *schema) error { return change(c, s, add, remove) })
-	if err == nil {
-		return nil
-	}
-	have, readErr := t.mappings()
-	if readErr != nil {
-		if errors.Is(readErr, unix.ENOENT) && len(add) == 0 {
-			return nil
-		}
-		return fmt.Errorf("published ports: %w", errors.Join(err, readErr))
-	}
-	index := map[Mapping]Mapping{}
-	for _, m := range have {
-		index[m.key()] = m
-	}
-	var missing, gone []Mapping
-	for _, m := range remove {
-		if old, ok := index[m.key()]; ok {
-			gone = append(gone, old)
-			delete(index, m.key())
-		}
-	}
-	for _, m := range add {
-		old, ok := index[m.key()]
-		if ok && old.Target == m.Target {
-			continue
-		}
-		if ok {
-			gone = append(gone, old)
-		}
-		missing = append(missing, m)
-	}
-	if err := t.transaction(func(c *nftables.Conn, s *schema) error { return change(c, s, missing, gone) }); err != nil {
-		return fmt.Errorf("published ports: %w", err)
-	}
-	return nil
-}
-
-func change(c *nftables.Conn, s *schema, add, remove []Mapping) error {
-	bySet := func(list []Mapping, apply func(*nftables.Set, []nftables.SetElement) error) error {
-		elements := map[*nftables.Set][]nftables.SetElement{}
-		for _, m := range list {
-			set, e, err := element(s, m)
-			if err != nil {
-				return err
-			}
-			elements[set] = append(elements[set], e)
-		}
-		for set, list := range elements {
-			if err := apply(set, list); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := bySet(remove, c.SetDeleteElements); err != nil {
-		return err
-	}
-	return bySet(add, c.SetAddElements)
-}
-
-// Mappings lists the published ports; none when the table is missing.
-func (t *Table) Mappings() ([]Mapping, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	out, err := t.mappings()
-	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
-	}
-	return out, err
-}
-
-func (t *Table) mappings() ([]Mapping, error) {
-	c, err := nftables.New()
-	if err != nil {
-		return nil, err
-	}
-	s := newSchema(t.name)
-	if err := exists(c, s.bridges); err != nil {
-		return nil, err
-	}
-	var out []Mapping
-	for _, set := range []*nftables.Set{s.ports4, s.ports6, s.anyPort4, s.anyPort6} {
-		elements, err := c.GetSetElements(set)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range elements {
-			if m, ok := mapping(set, e); ok {
-				out = append(out, m)
-			}
-		}
-	}
-	return out, nil
-}
-
-var protocols = map[string]byte{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
-
-// element lays a mapping out as the kernel has it: every part of a concatenation padded to four bytes.
-func element(s *schema, m Mapping) (*nftables.Set, nftables.SetElement, error) {
-	proto, ok := protocols[m.Protocol]
-	if !ok {
-		return nil, nftables.SetElement{}, fmt.Errorf("protocol %q cannot be published", m.Protocol)
-	}
-	var key, val []byte
-	if m.Host.Addr().IsValid() {
-		key = append(key, m.Host.Addr().AsSlice()...)
-	}
-	key = append(key, proto, 0, 0, 0)
-	key = append(binary.BigEndian.AppendUint16(key, m.Host.Port()), 0, 0)
-	val = append(val, m.Target.Addr().AsSlice()...)
-	val = append(binary.BigEndian.AppendUint16(val, m.Target.Port()), 0, 0)
-
-	set := s.anyPort6
-	switch four := m.Target.Addr().Is4(); {
-	case m.Host.Addr().IsValid() && m.Host.Addr().Is4() != four:
-		return nil, nftables.SetElement{}, fmt.Errorf("cannot publish %s at %s: different address families", m.Target, m.Host)
-	case m.Host.Addr().IsValid() && four:
-		set = s.ports4
-	case m.Host.Addr().IsValid():
-		set = s.ports6
-	case four:
-		set = s.anyPort4
-	}
-	return set, nftables.SetElement{Key: key, Val: val, Comment: m.Owner}, nil
-}
-
-// mapping is the inverse of element.
-func mapping(set *nftables.Set, e nftables.SetElement) (Mapping, bool) {
-	if len(e.Key) < 8 || len(e.Val) < 8 {
-		return Mapping{}, false
-	}
-	m := Mapping{Owner: e.Comment}
-	host, rest := e.Key[:len(e.Key)-8], e.Key[len(e.Key)-8:]
-	var hostAddr netip.Addr
-	if len(host) > 0 {
-		hostAddr, _ = netip.AddrFromSlice(host)
-	}
-	for name, number := range protocols {
-		if number == rest[0] {
-			m.Protocol = name
-		}
-	}
-	m.Host = netip.AddrPortFrom(hostAddr, binary.BigEndian.Uint16(rest[4:6]))
-	split := len(e.Val) - 4
-	addr, ok := netip.AddrFromSlice(e.Val[:split])
-	m.Target = netip.AddrPortFrom(addr, binary.BigEndian.Uint16(e.Val[split:split+2]))
-	return m, ok && m.Protocol != "" && strings.HasSuffix(set.Name, map[bool]string{true: "4", false: "6"}[addr.Is4()])
 }

@@ -3,9 +3,11 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +16,7 @@ var numbering sync.Mutex
 
 // transaction sends what fn adds as one all-or-nothing change.
 func (t *Table) transaction(fn func(*nftables.Conn, *schema) error) error {
-	c, err := nftables.New()
+	c, err := nftables.New(nftables.WithSockOptions(roomy))
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
@@ -23,6 +25,12 @@ func (t *Table) transaction(fn func(*nftables.Conn, *schema) error) error {
 	}
 	return c.Flush()
 }
+
+// largest is the size of a transaction in bytes up to which the kernel takes it: it is sent as one datagram. (Published
+// ports of 500 containers, all balanced, are 6 MB.)
+const largest = 32 << 20
+
+func roomy(c *netlink.Conn) error { return c.SetWriteBuffer(largest) }
 
 // exists is nil when the set does, unix.ENOENT when it or its table does not. (The library's listing of elements hides
 // the system's error.)
@@ -61,10 +69,17 @@ func (t *Table) ensure(networks []Network) error {
 }
 
 func (t *Table) build() error {
+	older, err := t.olderMarkers()
+	if err != nil {
+		return err
+	}
 	return t.transaction(func(c *nftables.Conn, s *schema) error {
 		numbering.Lock()
 		defer numbering.Unlock()
 		c.AddTable(s.table)
+		for _, set := range older {
+			c.DelSet(set)
+		}
 		for _, set := range append(s.sets(), s.marker) {
 			if err := c.AddSet(set, nil); err != nil {
 				return err
@@ -73,6 +88,26 @@ func (t *Table) build() error {
 		addChains(c, s)
 		return nil
 	})
+}
+
+// olderMarkers are those of other revisions of the rules, by which a daemon of that revision would take the table for
+// complete.
+func (t *Table) olderMarkers() (out []*nftables.Set, err error) {
+	c, err := nftables.New()
+	if err != nil {
+		return nil, err
+	}
+	s := newSchema(t.name)
+	if err := exists(c, s.bridges); errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	sets, err := c.GetSets(s.table)
+	for _, set := range sets {
+		if strings.HasPrefix(set.Name, revisions) && set.Name != revision {
+			out = append(out, set)
+		}
+	}
+	return out, err
 }
 
 // drop removes the table and restores forwarding.

@@ -25,7 +25,7 @@ func reserve(t *testing.T, protocol string) (port uint16, six, four *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ports, held, err := m.Reserve(t.Context(), "c", "c", []netdriver.Port{{Target: 80, Protocol: protocol}})
+	ports, held, err := m.Reserve(t.Context(), netdriver.Holder{ContainerID: "c", Name: "c"}, []netdriver.Port{{Target: 80, Protocol: protocol}})
 	if err != nil {
 		t.Fatal(err)
 	}

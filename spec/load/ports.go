@@ -130,10 +130,6 @@ func (c *converter) sharedPorts() {
 				continue // the host has a choice
 			}
 			here := c.portPath(at, types.ServicePortConfig{HostIP: p.HostIP, Published: p.Published, Target: uint32(p.Target), Protocol: p.Protocol})
-			if s.Replicas > 1 {
-				c.warn(here, "publish a range, such as 8000-8010, or no host port",
-					"the %d replicas can't all have the port %s of the host", s.Replicas, p.Published)
-			}
 			key := p.Published + "/" + p.Protocol
 			for _, h := range held[key] {
 				if overlap(h.ip, p.HostIP) {

@@ -1,0 +1,87 @@
+package netdriver
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/stack-run/stack/netdriver/firewall"
+)
+
+// staleFlows matches UDP flows that their own packets would keep alive in the kernel though the rules say otherwise: those
+// to a backend that went, and those without translation to a port from before it was published. TCP connections end by
+// themselves.
+type staleFlows struct {
+	hosts    map[netip.AddrPort]bool
+	any      map[uint16]bool
+	targets  map[netip.AddrPort]bool
+	virtual  map[netip.Addr]bool // containers that all ports of a virtual address led to
+	families map[netlink.InetFamily]bool
+}
+
+// stale finds what a change makes of the flows; backends that stay keep theirs. It is asked before the change is made true.
+func (f fronts) stale(c frontChange) staleFlows {
+	s := staleFlows{map[netip.AddrPort]bool{}, map[uint16]bool{}, map[netip.AddrPort]bool{}, map[netip.Addr]bool{}, map[netlink.InetFamily]bool{}}
+	for id, next := range c.members {
+		stays := map[firewall.Mapping]bool{}
+		for _, m := range next.mappings {
+			stays[m] = true
+		}
+		for _, m := range f.members[id].mappings {
+			if !stays[m] {
+				s.add(m, true)
+			}
+		}
+	}
+	for front, list := range c.entered {
+		if len(f.entered[front]) == 0 && len(list) > 0 {
+			s.add(list[0], false)
+		}
+	}
+	return s
+}
+
+func (s staleFlows) add(m firewall.Mapping, gone bool) {
+	switch {
+	case m.Protocol == "" && gone:
+		s.virtual[m.Target.Addr()] = true
+	case m.Protocol != "udp":
+		return
+	case gone:
+		s.targets[m.Target] = true
+	case m.Host.Addr().IsValid():
+		s.hosts[m.Host] = true
+	default:
+		s.any[m.Host.Port()] = true
+	}
+	s.families[map[bool]netlink.InetFamily{true: unix.AF_INET, false: unix.AF_INET6}[m.Target.Addr().Is4()]] = true
+}
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (s staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	if flow.Forward.Protocol != unix.IPPROTO_UDP {
+		return false
+	}
+	dst, _ := netip.AddrFromSlice(flow.Forward.DstIP)
+	to := netip.AddrPortFrom(dst.Unmap(), flow.Forward.DstPort)
+	src, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
+	from := netip.AddrPortFrom(src.Unmap(), flow.Reverse.SrcPort)
+	if to != from {
+		return s.targets[from] || s.virtual[from.Addr()]
+	}
+	return s.hosts[to] || s.any[to.Port()]
+}
+
+// forget makes the kernel forget them, so that their next packets see the rules.
+func (s staleFlows) forget() error {
+	for family := range s.families {
+		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, s)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("forget flows of UDP ports: %w", err)
+		}
+	}
+	return nil
+}
