@@ -3,7 +3,6 @@ package reconciler
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -190,13 +189,8 @@ func (k *keeper) keep(ctx context.Context, p Probe) {
 }
 
 func (r *Reconciler) probeOnce(ctx context.Context, id string, check healthcheck) Probe {
-	ctx, cancel := context.WithTimeoutCause(ctx, check.timeout, fmt.Errorf("it took longer than its timeout of %s", check.timeout))
-	defer cancel()
 	p := Probe{Start: time.Now()}
-	p.ExitCode, p.Output, p.Err = r.engine.Probe(ctx, id, check.args)
-	if p.Err != nil && ctx.Err() != nil {
-		p.Err = context.Cause(ctx)
-	}
+	p.ExitCode, p.Output, p.Err = r.engine.Probe(ctx, id, check.args, check.timeout)
 	p.End = time.Now()
 	return p
 }

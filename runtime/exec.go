@@ -32,9 +32,32 @@ func (e *Engine) Exec(ctx context.Context, req shim.ExecRequest, stdio [3]*os.Fi
 // outputLimit is how much of a probe's output is kept, in bytes.
 const outputLimit = 4096
 
-// Probe runs a command in a container and returns its exit code and the first bytes of what it printed. When ctx ends the
-// command is killed and ctx's error returned.
-func (e *Engine) Probe(ctx context.Context, id string, args []string) (code int, output string, err error) {
+// ErrTooLong is a probe that took longer than it may.
+var ErrTooLong = errors.New("it took longer than its timeout")
+
+// Probe runs a command in a container and returns its exit code and the first bytes of what it printed. What takes longer
+// than timeout is killed, whole, by the shim: also when this process is gone by then.
+func (e *Engine) Probe(ctx context.Context, id string, args []string, timeout time.Duration) (code int, output string, err error) {
+	s, v, err := e.running(ctx, id)
+	if err != nil {
+		return 0, "", err
+	}
+	reply, err := s.client.Probe(ctx, shim.ProbeRequest{ID: id, Args: args, Timeout: timeout, Limit: outputLimit})
+	switch {
+	case errors.Is(err, shim.ErrInvalid): // by a shim that an older Stack has started and that knows no probes, too
+		return e.execProbe(ctx, id, args, timeout)
+	case err != nil:
+		return 0, "", fmt.Errorf("probe of container %s: %w", v.Name, err)
+	case reply.TimedOut:
+		return reply.ExitCode, reply.Output, fmt.Errorf("%w of %s", ErrTooLong, timeout)
+	}
+	return reply.ExitCode, reply.Output, nil
+}
+
+// execProbe is a probe as an exec.
+func (e *Engine) execProbe(ctx context.Context, id string, args []string, timeout time.Duration) (code int, output string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w of %s", ErrTooLong, timeout))
+	defer cancel()
 	r, w, err := Pipe(false)
 	if err != nil {
 		return 0, "", err
@@ -53,6 +76,7 @@ func (e *Engine) Probe(ctx context.Context, id string, args []string) (code int,
 	}()
 	code, err = x.Wait(ctx)
 	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
 		kill, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		_ = x.Signal(kill, syscall.SIGKILL) // it may have ended just now

@@ -284,6 +284,13 @@ func (c *Client) Update(ctx context.Context, id string, r *specs.LinuxResources)
 	return c.call(ctx, OpUpdate, UpdateRequest{ID: id, Resources: r}, nil)
 }
 
+// Probe runs a command in a container to its end. ErrInvalid may mean that the shim is too old to know the request.
+func (c *Client) Probe(ctx context.Context, r ProbeRequest) (ProbeReply, error) {
+	var reply ProbeReply
+	err := c.call(ctx, OpProbe, r, &reply)
+	return reply, err
+}
+
 // Log changes how the log of a running container is kept.
 func (c *Client) Log(ctx context.Context, id string, l Log) error {
 	return c.call(ctx, OpLog, LogRequest{ID: id, Log: l}, nil)

@@ -18,6 +18,7 @@ const (
 	OpExec         = "exec"          // ExecRequest, files -> ExecReply, terminal
 	OpExecWait     = "exec.wait"     // ExecRef -> ExecExit, when it ends
 	OpExecSignal   = "exec.signal"   // ExecRef with Signal -> -
+	OpProbe        = "probe"         // ProbeRequest -> ProbeReply, when it has ended
 	OpResize       = "resize"        // ResizeRequest -> -
 	OpAttachStdin  = "attach.stdin"  // Ref -> -, one file
 	OpCloseStdin   = "close.stdin"   // Ref -> -
@@ -122,4 +123,20 @@ type Process struct {
 	CPU     time.Duration `json:"cpu"`
 	TTY     string        `json:"tty"` // "pts/0" or "?"
 	Command string        `json:"command"`
+}
+
+// ProbeRequest runs a command in a container as exec does, to its end or until it has taken longer than Timeout: then all
+// of it is killed.
+type ProbeRequest struct {
+	ID      string        `json:"id"`
+	Args    []string      `json:"args"`
+	Timeout time.Duration `json:"timeout"`
+	Limit   int           `json:"limit"` // bytes of output that are kept, the first ones
+}
+
+// ProbeReply is how the command ended.
+type ProbeReply struct {
+	ExitCode int    `json:"exit_code"` // 128+signal when killed by one
+	Output   string `json:"output,omitempty"`
+	TimedOut bool   `json:"timed_out,omitempty"`
 }

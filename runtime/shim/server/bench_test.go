@@ -126,3 +126,32 @@ func BenchmarkMemory(b *testing.B) {
 	b.ReportMetric(float64(full), "KiB-full")
 	b.ReportMetric(float64(full-empty)/n, "KiB/container")
 }
+
+// BenchmarkProbe runs a command that ends at once in a container with the usual seccomp profile: as an exec and as a probe.
+func BenchmarkProbe(b *testing.B) {
+	for _, way := range []string{"exec", "probe"} {
+		b.Run(way, func(b *testing.B) {
+			h := newHost(b)
+			box, err := h.Sandbox(ctx(b), shim.SandboxRequest{ID: "c"})
+			must(b, err)
+			h.run(h.bundle("c", func(s *specs.Spec) {
+				s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: "network", Path: box.Netns})
+				s.Linux.Seccomp = profile.DefaultProfile(s)
+			}, "sleep"))
+			before, n := h.cpu(), 0
+			for b.Loop() {
+				n++
+				if way == "probe" {
+					_, err = h.Probe(ctx(b), shim.ProbeRequest{ID: "c", Args: []string{"/box", "exit", "0"}, Timeout: time.Minute, Limit: 4096})
+				} else {
+					var e *shim.Exec
+					if e, err = h.Exec(ctx(b), shim.ExecRequest{ID: "c", ExecID: fmt.Sprint(n), Args: []string{"/box", "exit", "0"}}, [3]*os.File{}); err == nil {
+						_, err = e.Wait(ctx(b))
+					}
+				}
+				must(b, err)
+			}
+			b.ReportMetric(float64((h.cpu()-before).Microseconds())/float64(n)/1000, "cpu-ms/op")
+		})
+	}
+}

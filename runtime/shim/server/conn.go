@@ -119,6 +119,8 @@ func (r *request) do() (any, []*os.File, error) {
 		return with(r, func(v shim.ExecRef) (any, error) { return s.execWait(v, r.gone) })
 	case shim.OpExecSignal:
 		return with(r, func(v shim.ExecRef) (any, error) { return nil, s.execSignal(v, syscall.Signal(v.Signal)) })
+	case shim.OpProbe:
+		return with(r, func(v shim.ProbeRequest) (any, error) { return s.probe(v) })
 	case shim.OpResize:
 		return with(r, func(v shim.ResizeRequest) (any, error) { return nil, s.resize(v) })
 	case shim.OpAttachStdin:

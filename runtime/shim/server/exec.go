@@ -121,6 +121,9 @@ func (r *run) exec(v shim.ExecRequest, std *stdio) (_ *execution, err error) {
 		if code := findCommand(fmt.Sprintf("/proc/%d/root", r.pid), nil, p); code != "" {
 			err = commandError(code, p.Args[0])
 		}
+		if r.ending() { // and with it its files
+			err = shimError(shim.CodeConflict, "container %s has ended", r.c.id)
+		}
 		return nil, err
 	}
 	pid := started.pid()

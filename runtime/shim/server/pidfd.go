@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,8 +30,22 @@ func openProcess(pid int) (*process, error) {
 	return &process{pid: pid, fd: os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
+// waitUntil waits for the process to end, and returns false when the deadline comes first; the zero time is none.
+func (p *process) waitUntil(deadline time.Time) bool {
+	if err := p.fd.SetReadDeadline(deadline); err != nil {
+		logf("waiting for %d: %v", p.pid, err)
+	}
+	return !errors.Is(p.waitOnce(), os.ErrDeadlineExceeded)
+}
+
 // wait returns when the process has ended; it is not reaped yet.
 func (p *process) wait() {
+	if err := p.waitOnce(); err != nil {
+		logf("waiting for %d: %v", p.pid, err)
+	}
+}
+
+func (p *process) waitOnce() error {
 	raw, err := p.fd.SyscallConn()
 	if err == nil {
 		err = raw.Read(func(fd uintptr) bool {
@@ -39,9 +54,18 @@ func (p *process) wait() {
 			return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
 		})
 	}
+	return err
+}
+
+// ended tells whether the process has ended.
+func (p *process) ended() bool {
+	raw, err := p.fd.SyscallConn()
 	if err != nil {
-		logf("waiting for %d: %v", p.pid, err)
+		return true // closed, since it was reaped
 	}
+	n := 0
+	err = raw.Control(func(fd uintptr) { n, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0) })
+	return n > 0 || err != nil
 }
 
 // signal sends sig; one that has ended already is no error.

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -55,6 +56,10 @@ type run struct {
 
 	mu    sync.Mutex
 	execs map[string]*execution
+
+	probeMu sync.Mutex
+	probe   *prepared // the last probe, which is the next one, too
+	over    bool      // there is no next one
 }
 
 // drainPatience is how long the output of a container that has ended may be held open by strangers.
@@ -78,6 +83,7 @@ func (r *run) watch() {
 	}
 	r.out.drain(drainPatience)
 	r.closeStdin()
+	r.forgetProbe()
 	r.takeBack()
 
 	c.mu.Lock()
@@ -97,6 +103,12 @@ func (r *run) watch() {
 	r.process.close()
 	r.endExecs()
 	close(r.done)
+}
+
+// ending tells whether the first process has ended, or is on its way: it has no files any more.
+func (r *run) ending() bool {
+	_, err := os.Readlink("/proc/" + strconv.Itoa(r.pid) + "/root")
+	return err != nil || r.ended()
 }
 
 // waitedFor tells whether there are execs whose exit code someone may still ask for.

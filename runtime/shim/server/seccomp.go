@@ -2,6 +2,7 @@ package server
 
 import (
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -33,4 +34,11 @@ func internSeccomp(p *configs.Seccomp) *configs.Seccomp {
 		profiles.list = append(profiles.list, p)
 	}
 	return p
+}
+
+// interned tells whether a profile is the one that all containers with an equal one have.
+func interned(p *configs.Seccomp) bool {
+	profiles.Lock()
+	defer profiles.Unlock()
+	return slices.Contains(profiles.list, p)
 }

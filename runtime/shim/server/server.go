@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,6 +52,11 @@ type Server struct {
 	busy     chan struct{}
 	stop     chan struct{}
 	stopOnce sync.Once
+
+	noFast   atomic.Bool // this kernel can't start probes the cheap way
+	sealOnce sync.Once
+	seal     *os.File
+	sealErr  error
 
 	mu         sync.Mutex
 	containers map[string]*container
