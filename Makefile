@@ -12,8 +12,8 @@ SHIM_TAGS := seccomp osusergo netgo
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 
 BUILD_DEBS := gcc libc6-dev libseccomp-dev pkg-config git ca-certificates
-RUN_DEBS   := nftables iproute2 curl
-TEST_DEBS  := $(BUILD_DEBS) $(RUN_DEBS) docker-registry mmdebstrap skopeo crun busybox-static xz-utils e2fsprogs python3 procps util-linux
+RUN_DEBS   := nftables iproute2 curl git
+TEST_DEBS  := $(BUILD_DEBS) $(RUN_DEBS) gnupg openssh-client openssh-server nginx-light fcgiwrap docker-registry mmdebstrap skopeo crun busybox-static xz-utils e2fsprogs python3 procps util-linux
 
 .PHONY: all
 all: bin/stack bin/stack-shim ## build bin/stack and bin/stack-shim

@@ -105,6 +105,7 @@ func (c *cli) colorOn(w io.Writer) bool { return ui.ANSI(c.ansi).Color(w, os.Get
 // changing are the commands that change something and can't tell in advance what: they refuse --dry-run.
 var changing = []string{
 	"stack exec", "stack pull", "stack daemon", "stack image pull", "stack image load", "stack image rm",
+	"stack gitops add", "stack gitops sync", "stack gitops suspend", "stack gitops resume", "stack gitops rm",
 	"stack volume rm", "stack volume prune", "stack network rm", "stack network prune",
 }
 

@@ -63,7 +63,7 @@ func (c *cli) rootCommand() *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	for _, cmd := range []*cobra.Command{
-		c.daemonCommand(), c.imageCommand(), c.volumeCommand(), c.networkCommand(), c.versionCommand(),
+		c.daemonCommand(), c.gitopsCommand(), c.imageCommand(), c.volumeCommand(), c.networkCommand(), c.versionCommand(),
 	} {
 		cmd.GroupID = "host"
 		root.AddCommand(cmd)

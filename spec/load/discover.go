@@ -229,6 +229,12 @@ func (src *source) existing(dir string, names []string) []string {
 	return found
 }
 
+// FilesIn are the names of the stack files that a load finds in a folder by itself, overrides left out.
+func FilesIn(dir string) []string {
+	src := &source{inputs: inputs{}}
+	return src.existing(dir, fileNames)
+}
+
 func (src *source) warnOfSeveral(found []string) {
 	if len(found) > 1 {
 		src.warn("found several stack files, %s; using %s", strings.Join(found, ", "), found[0])

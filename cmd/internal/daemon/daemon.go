@@ -67,10 +67,18 @@ func Run(ctx context.Context, o Options) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	backend := &backend{parts: parts, options: o, stop: stop}
+	repos, err := openGitOps(backend)
+	if err != nil {
+		return err
+	}
+	if err := repos.Start(); err != nil {
+		return err
+	}
+	defer repos.Close()
 	if o.Ready != nil {
 		o.Ready()
 	}
-	return server.New(backend, server.Options{Logf: o.Logf}).Serve(ctx, listener)
+	return server.New(backend, server.Options{Logf: o.Logf, GitOps: repositories{repos}}).Serve(ctx, listener)
 }
 
 func absolute(dir string) (string, error) {

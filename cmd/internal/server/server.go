@@ -21,6 +21,8 @@ type Options struct {
 	Logf func(format string, args ...any)
 	// Allow tells whether a user may connect; nil allows root and the daemon's own user.
 	Allow func(uid uint32) bool
+	// GitOps answers what is about repositories; nil leaves those routes out.
+	GitOps GitOps
 }
 
 // Server answers API requests with what its Backend does.
@@ -46,7 +48,7 @@ func New(backend Backend, o Options) *Server {
 		s.allow = func(uid uint32) bool { return uid == 0 || uid == own }
 	}
 	s.base, s.stop = context.WithCancel(context.Background())
-	s.handler = s.onlyAllowed(s.routes())
+	s.handler = s.onlyAllowed(s.routes(o.GitOps))
 	return s
 }
 

@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stack-run/stack/e2e/host"
+	"github.com/stack-run/stack/reconciler/gitops/status"
+)
+
+// repo is a bare repository on the machine and somebody's clone of it.
+type repo struct {
+	h    *host.Host
+	bare string
+	work string // relative to the machine's working folder
+}
+
+func newRepo(h *host.Host, name string) *repo {
+	h.T.Helper()
+	r := &repo{h: h, bare: filepath.Join(filepath.Dir(h.Dir), "git", name+".git"), work: name + ".work"}
+	h.Sh(fmt.Sprintf(`export GIT_CONFIG_GLOBAL=$HOME/.gitconfig
+		git config --global user.name Ada; git config --global user.email ada@example.com; git config --global init.defaultBranch main
+		git config --global safe.directory '*'; git config --global gc.auto 0; git config --global commit.gpgSign false
+		git init -q --bare %[1]s; git -C %[1]s config uploadpack.allowFilter true; git -C %[1]s config uploadpack.allowAnySHA1InWant true
+		touch %[1]s/git-daemon-export-ok; git -C %[1]s update-server-info
+		git clone -q %[1]s %[2]s 2>/dev/null`, r.bare, r.work))
+	return r
+}
+
+// push writes files, an empty one away, commits and pushes; it returns the commit's id.
+func (r *repo) push(message string, files map[string]string, commitFlags ...string) string {
+	r.h.T.Helper()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if files[name] == "" {
+			r.git("rm", "-q", "-r", name)
+			continue
+		}
+		r.h.Write(filepath.Join(r.work, name), files[name])
+	}
+	r.git("add", "-A")
+	r.git(append([]string{"commit", "-q", "--allow-empty", "-m", message}, commitFlags...)...)
+	r.git("push", "-q", "-f", "origin", "HEAD:main")
+	return r.git("rev-parse", "HEAD")
+}
+
+// git runs git in the clone.
+func (r *repo) git(args ...string) string {
+	r.h.T.Helper()
+	result := r.h.Run(r.h.Command(append([]string{"git", "-C", r.work}, args...)...))
+	if result.Code != 0 {
+		r.h.T.Fatalf("git %s: %v", strings.Join(args, " "), result)
+	}
+	return strings.TrimSpace(result.Stdout)
+}
+
+// gitDaemon serves the machine's repositories at git://127.0.0.1/NAME.git.
+func gitDaemon(h *host.Host) (stop func()) {
+	h.T.Helper()
+	base := filepath.Join(filepath.Dir(h.Dir), "git")
+	stop = h.Background(h.Command("/usr/lib/git-core/git-daemon", "--reuseaddr", "--listen=127.0.0.1", "--base-path="+base, base))
+	h.Eventually("git daemon listens", func() bool { return strings.Contains(h.Sh("ss -ltn"), "127.0.0.1:9418") })
+	return stop
+}
+
+// follows starts a test whose repositories are let go of, with their stacks, when it ends.
+func follows(t *testing.T, options ...host.Option) *host.Host {
+	t.Helper()
+	h := start(t, options...)
+	t.Cleanup(func() {
+		h.Sh("rm -f $HOME/gitops.yaml")
+		h.Eventually("nothing is declared", func() bool {
+			return h.Sh(`stack gitops ls --format json | grep -c '"declared"' || true`) == "0"
+		})
+		for _, name := range strings.Fields(h.Sh("stack gitops ls -q")) {
+			h.Sh("stack gitops rm -v " + name)
+		}
+	})
+	return h
+}
+
+// repository asks for all that is known of one.
+func repository(h *host.Host, name string) status.Repository {
+	h.T.Helper()
+	var r status.Repository
+	out := h.Try("gitops", "status", "--format", "json", name).Stdout
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		h.T.Fatalf("gitops status: %v in %q", err, out)
+	}
+	return r
+}
+
+// settles waits until a repository has said its last word about a commit, and returns the Ready condition.
+func settles(h *host.Host, name, commit string) status.Condition {
+	h.T.Helper()
+	var c status.Condition
+	h.Eventually("the repository "+name+" is done with "+commit, func() bool {
+		r := repository(h, name)
+		c = r.Condition(status.Ready)
+		return r.Attempted.ID == commit && (r.Applied.ID == commit && c.Status == status.True || r.Verdict == commit && c.Status == status.False)
+	})
+	return c
+}
+
+// settled is settles with what is expected.
+func settled(h *host.Host, name, commit, reason string, words ...string) {
+	h.T.Helper()
+	c := settles(h, name, commit)
+	if c.Reason != reason {
+		h.T.Fatalf("%s is %s, not %s: %s", name, c.Reason, reason, c.Message)
+	}
+	contains(h.T.(*testing.T), "the condition", c.Message, words...)
+}

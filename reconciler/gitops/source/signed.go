@@ -1,0 +1,33 @@
+package source
+
+import "bytes"
+
+// splitCommit takes a commit object apart: git signs all of it but the header with the signature.
+func splitCommit(object []byte) (payload, signature []byte) {
+	header, body, _ := bytes.Cut(object, []byte("\n\n"))
+	var name []byte // of the header that a line belongs to
+	for line := range bytes.Lines(append(header, '\n')) {
+		value := line[1:]
+		if line[0] != ' ' {
+			name, value, _ = bytes.Cut(line, []byte(" "))
+		}
+		switch string(name) {
+		case "gpgsig":
+			signature = append(signature, value...)
+		case "gpgsig-sha256": // of the same commit in the other format
+		default:
+			payload = append(payload, line...)
+		}
+	}
+	return append(append(payload, '\n'), body...), signature
+}
+
+// splitTag takes a tag object apart: the signature follows the message.
+func splitTag(object []byte) (payload, signature []byte) {
+	for _, begin := range []string{"-----BEGIN PGP SIGNATURE-----", "-----BEGIN SSH SIGNATURE-----"} {
+		if i := bytes.Index(object, []byte("\n"+begin)); i >= 0 {
+			return object[:i+1], object[i+1:]
+		}
+	}
+	return object, nil
+}
