@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -14,8 +15,13 @@ import (
 	"github.com/stack-run/stack/spec/load"
 )
 
+// memoryForSpeed lets the heap of a command that loads stack files grow to several times what is in use before it is
+// collected: the command is over in a moment. The daemon doesn't come here.
+const memoryForSpeed = 400
+
 // loadOptions are the load that the global flags ask for; services are those that the user named.
 func (c *cli) loadOptions(services []string) (load.Options, error) {
+	debug.SetGCPercent(memoryForSpeed)
 	dir, err := os.Getwd()
 	if err != nil {
 		return load.Options{}, err

@@ -45,7 +45,7 @@ func parseTree(src *source) *tree {
 
 // add merges a file's documents over what the files before it say. The chain is of the files being included.
 func (a *assembler) add(base *node, f *file, content []byte, chain []string) *node {
-	documents, findings := parseFile(f, content)
+	documents, findings := a.tree.parseFile(f, content)
 	a.tree.findings = append(a.tree.findings, findings...)
 	for _, doc := range documents {
 		doc = a.include(doc, chain)
@@ -225,7 +225,7 @@ func (a *assembler) servicesOf(extends *node, name string, path []string) *node 
 		return nil
 	}
 	f := &file{name: name, dir: filepath.Dir(name), env: extends.file.env}
-	documents, findings := parseFile(f, content)
+	documents, findings := a.tree.parseFile(f, content)
 	a.tree.findings = append(a.tree.findings, findings...)
 	var merged *node
 	for _, doc := range documents {

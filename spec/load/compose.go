@@ -10,7 +10,9 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/compose-spec/compose-go/v2/interpolation"
 	"github.com/compose-spec/compose-go/v2/loader"
+	attribute "github.com/compose-spec/compose-go/v2/tree"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/sirupsen/logrus"
 	"gopkg.in/yaml.v3"
@@ -37,6 +39,7 @@ func (src *source) details() types.ConfigDetails {
 
 func (src *source) loaderOptions(o projectOptions) func(*loader.Options) {
 	return func(lo *loader.Options) {
+		lo.Interpolate = src.fewerCasts(lo.Interpolate)
 		// A second look, at compose-go's result, in case the tree misses something: see unseen.
 		loader.WithSupportedAttributes(declared(), func(found []loader.UnsupportedAttribute) { src.unsupported = found })(lo)
 		lo.Profiles = src.profiles
@@ -52,6 +55,22 @@ func (src *source) loaderOptions(o projectOptions) func(*loader.Options) {
 			lo.SetProjectName(src.name, src.explicit)
 		}
 	}
+}
+
+// fewerCasts leaves out the casts of attributes that stand in none of the files: compose-go compares the path of every text
+// with every cast, which is a good part of the time that a large file takes.
+func (src *source) fewerCasts(all *interpolation.Options) *interpolation.Options {
+	if all == nil || src.keys == nil {
+		return all
+	}
+	few := *all
+	few.TypeCastMapping = maps.Clone(all.TypeCastMapping)
+	maps.DeleteFunc(few.TypeCastMapping, func(path attribute.Path, _ interpolation.Cast) bool {
+		return slices.ContainsFunc(path.Parts(), func(step string) bool {
+			return step != attribute.PathMatchAll && step != attribute.PathMatchList && !src.keys[step]
+		})
+	})
+	return &few
 }
 
 func (src *source) namedInFile() bool {

@@ -46,6 +46,7 @@ type source struct {
 	observing bool // see Options
 	// unsupported is what compose-go found of attributes that the tables don't have.
 	unsupported []loader.UnsupportedAttribute
+	keys        map[string]bool // of all mappings in the files; nil where they were not read
 }
 
 // paths are the files that have one.

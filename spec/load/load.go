@@ -66,6 +66,7 @@ func (src *source) load(ctx context.Context, o Options, started time.Time) (*Res
 	hearing := listen()
 	defer hearing.stop()
 	files := parseTree(src)
+	src.keys = files.keys
 	if files.findings.HasErrors() {
 		return nil, files.explain(ctx, src, nil, nil) // compose-go would fail, too, and on some files never end
 	}

@@ -270,3 +270,24 @@ func TestTablesMatchTheSpecification(t *testing.T) {
 		seen[p] = true
 	}
 }
+
+// Casts of attributes that no file has are left out; those of attributes in any file that takes part are not.
+func TestTextsAreCastWhereverTheyStand(t *testing.T) {
+	dir := files{
+		"compose.yaml":          "include: [inc.yaml]\nservices:\n  web: {image: x, privileged: \"${YES}\", extends: {file: base.yaml, service: app}}\n",
+		"base.yaml":             "services:\n  app:\n    <<: &x {tty: \"${YES}\"}\n    healthcheck: {test: a, retries: \"${N}\"}\n    ulimits: {nofile: {soft: \"${N}\", hard: \"9\"}}\n",
+		"inc.yaml":              "services:\n  db: {image: x, read_only: \"true\", deploy: {replicas: \"${N}\"}}\nnetworks: {default: {internal: \"${YES}\"}}\n",
+		"compose.override.yaml": "services: {web: {scale: \"${N}\"}}\n",
+	}.write(t)
+	r, err := Load(t.Context(), Options{WorkingDir: dir, Environ: []string{"YES=true", "N=7"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web, db := r.Stack.Services["web"], r.Stack.Services["db"]
+	if !web.Privileged || !web.TTY || web.Healthcheck.Retries != 7 || web.Ulimits["nofile"].Soft != 7 || web.Replicas != 7 {
+		t.Errorf("web: %+v", web)
+	}
+	if !db.ReadOnly || db.Replicas != 7 || !r.Stack.Networks["default"].Internal {
+		t.Errorf("db: %+v", db)
+	}
+}

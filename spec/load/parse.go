@@ -20,6 +20,7 @@ type parser struct {
 	findings spec.Diagnostics
 	// built are the nodes of anchors, so that an alias costs nothing; nil while the anchor's own value is being built.
 	built map[*yaml.Node]*node
+	keys  map[string]bool // of mappings, for whoever wants to know what a file can't be about
 }
 
 // maxSize is how many values a document may have, those repeated by aliases counted each time. A stack of a thousand
@@ -27,8 +28,11 @@ type parser struct {
 const maxSize = 1_000_000
 
 // parseFile reads the documents of a file; Compose merges several in one file as if they were several files.
-func parseFile(f *file, content []byte) ([]*node, spec.Diagnostics) {
-	p := &parser{file: f, built: map[*yaml.Node]*node{}}
+func (t *tree) parseFile(f *file, content []byte) ([]*node, spec.Diagnostics) {
+	if t.keys == nil {
+		t.keys = map[string]bool{}
+	}
+	p := &parser{file: f, built: map[*yaml.Node]*node{}, keys: t.keys}
 	var documents []*node
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	for {
@@ -142,6 +146,7 @@ func (p *parser) fields(n *node, y *yaml.Node, path []string) {
 				"keep one of the two")
 			continue
 		}
+		p.keys[key.Value] = true
 		n.add(key.Value, located(p.build(value, join(path, key.Value)), p.file, key))
 	}
 	for _, value := range merged {

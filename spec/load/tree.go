@@ -18,6 +18,7 @@ type tree struct {
 	// read are the files that were read or looked for beyond those named.
 	read     []string
 	findings spec.Diagnostics // what made a file unreadable
+	keys     map[string]bool  // every key of every mapping of the files that were read
 }
 
 // kind of a node.
