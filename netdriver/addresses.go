@@ -19,9 +19,9 @@ const (
 )
 
 // Restore tells the Manager at the daemon's start what containers hold: addresses, and published ports of those that are
-// connected, by container id. The container records are the truth; what was known before is kept. Endpoints on networks
+// connected, with their network namespaces by container id. The container records are the truth; what was known before is kept. Endpoints on networks
 // that are gone are left out. It does nothing to the kernel: see Sweep.
-func (m *Manager) Restore(endpoints []Endpoint, connected map[string]bool) error {
+func (m *Manager) Restore(endpoints []Endpoint, connected map[string]string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	byContainer := map[string][]Endpoint{}
@@ -31,7 +31,7 @@ func (m *Manager) Restore(endpoints []Endpoint, connected map[string]bool) error
 			continue
 		}
 		m.lease(e)
-		if !connected[e.ContainerID] {
+		if connected[e.ContainerID] == "" {
 			continue
 		}
 		h := Holder{e.ContainerID, e.Container, e.Group}
@@ -46,6 +46,7 @@ func (m *Manager) Restore(endpoints []Endpoint, connected map[string]bool) error
 	}
 	members := map[string]member{}
 	for id, list := range byContainer {
+		m.connected[id] = Sandbox{id, connected[id], list}
 		mappings, err := m.mappings(id, list)
 		if err != nil {
 			m.opts.Logf("container %s: %v", id, err)
@@ -67,6 +68,7 @@ func (m *Manager) lease(e Endpoint) {
 			m.leases[e.Network][p.Addr()] = e
 		}
 	}
+	m.leaseVirtual(e)
 }
 
 // Allocate completes endpoints with addresses, a MAC address and an interface name. All or nothing: on an error no
@@ -169,6 +171,9 @@ func (m *Manager) allocate(e Endpoint) (Endpoint, error) {
 			e.MAC = HardwareAddr(e.IPv6.Addr()).String()
 		}
 	}
+	if err := m.allocateVirtual(n, &e); err != nil {
+		return e, err
+	}
 	m.lease(e)
 	return e, nil
 }
@@ -184,6 +189,9 @@ func (m *Manager) takeStatic(n Network, e Endpoint, a netip.Addr) (netip.Prefix,
 		}
 		if other, ok := m.leases[n.Name][a]; ok && other.ContainerID != e.ContainerID {
 			return netip.Prefix{}, fmt.Errorf("address %s: %w by container %s", a, ErrInUse, other.Container)
+		}
+		if group, ok := m.virtual[n.Name][a]; ok {
+			return netip.Prefix{}, fmt.Errorf("address %s: %w as the virtual address of %s", a, ErrInUse, group)
 		}
 		return netip.PrefixFrom(a, s.Prefix.Bits()), nil
 	}
@@ -211,13 +219,6 @@ func (m *Manager) freeAddr(n Network, s Subnet) (netip.Addr, bool) {
 	if s.Range.IsValid() {
 		room = s.Range
 	}
-	reserved := map[netip.Addr]bool{s.Gateway: true, s.Prefix.Addr(): true}
-	if is4 := s.Prefix.Addr().Is4(); is4 {
-		reserved[lastAddr(s.Prefix)] = true
-	}
-	for _, a := range s.Aux {
-		reserved[a] = true
-	}
 	start := room.Addr()
 	if c, ok := m.cursor[s.Prefix.String()]; ok && room.Contains(c.Next()) {
 		start = c.Next()
@@ -232,10 +233,25 @@ func (m *Manager) freeAddr(n Network, s Subnet) (netip.Addr, bool) {
 		if wrapped && a == start && start != room.Addr() {
 			return netip.Addr{}, false
 		}
-		if _, leased := m.leases[n.Name][a]; !leased && !reserved[a] {
+		if m.isFree(n, s, a) {
 			return a, true
 		}
 	}
+}
+
+// isFree tells whether an address of a subnet is nobody's. The caller holds m.mu.
+func (m *Manager) isFree(n Network, s Subnet, a netip.Addr) bool {
+	if a == s.Gateway || a == s.Prefix.Addr() || a.Is4() && a == lastAddr(s.Prefix) {
+		return false
+	}
+	for _, aux := range s.Aux {
+		if a == aux {
+			return false
+		}
+	}
+	_, leased := m.leases[n.Name][a]
+	_, virtual := m.virtual[n.Name][a]
+	return !leased && !virtual
 }
 
 func lastAddr(p netip.Prefix) netip.Addr {
@@ -278,23 +294,35 @@ func nameInterfaces(list []Endpoint, networks map[string]Network) {
 	}
 }
 
-// Release gives a container's addresses and ports back. The container must be disconnected and unpublished.
+// Release gives a container's addresses and ports back, and with the last container of a group its virtual addresses. The
+// container must be disconnected and unpublished.
 func (m *Manager) Release(containerID string) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	var changed []string
 	for network := range m.leases {
-		m.unlease(network, containerID)
+		if m.unlease(network, containerID) {
+			changed = append(changed, network)
+		}
 	}
 	m.unclaim(containerID)
+	delete(m.connected, containerID)
+	m.mu.Unlock()
+	for _, network := range changed {
+		if err := m.answer(context.Background(), network); err != nil {
+			m.opts.Logf("network %s: %v", network, err) // the next daemon's Sweep finds it
+		}
+	}
 }
 
-// unlease forgets a container's addresses on a network. The caller holds m.mu.
-func (m *Manager) unlease(network, containerID string) {
+// unlease forgets a container's addresses on a network, and tells whether a virtual one was among them. The caller holds
+// m.mu.
+func (m *Manager) unlease(network, containerID string) (virtual bool) {
 	for a, e := range m.leases[network] {
 		if e.ContainerID == containerID {
 			delete(m.leases[network], a)
 		}
 	}
+	return m.dropVirtual(network)
 }
 
 // endpointsOn lists who holds addresses on a network, by container name.

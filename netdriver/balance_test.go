@@ -166,7 +166,9 @@ func (d *daemon) resolve(r *net.Resolver, name string) string {
 		d.t.Fatal(err)
 	}
 	for _, a := range addrs {
-		counts[byAddr[a]]++
+		if who := byAddr[a]; who != "" { // else its IPv6 address
+			counts[who]++
+		}
 	}
 	return words(counts)
 }
@@ -175,13 +177,13 @@ func (d *daemon) resolve(r *net.Resolver, name string) string {
 func restart(t *testing.T, d *daemon) {
 	t.Helper()
 	var endpoints []netdriver.Endpoint
-	live := map[string]bool{}
+	live, connected := map[string]bool{}, map[string]string{}
 	for _, e := range must(d.Inspect("n")).Endpoints {
 		endpoints = append(endpoints, e)
-		live[e.ContainerID] = true
+		live[e.ContainerID], connected[e.ContainerID] = true, d.netns[e.ContainerID]
 	}
 	d.open()
-	if err := d.Restore(endpoints, live); err != nil {
+	if err := d.Restore(endpoints, connected); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Sweep(ctx, live); err != nil {
@@ -318,7 +320,7 @@ func TestOnlyTheGroupSharesAPort(t *testing.T) {
 	}
 	d.open() // a daemon that knows the claims from the records only
 	e := netdriver.Endpoint{Network: "n", ContainerID: "second", Container: "second", Group: "stack/web", Ports: ports}
-	if err := d.Restore([]netdriver.Endpoint{e}, map[string]bool{"second": true}); err != nil {
+	if err := d.Restore([]netdriver.Endpoint{e}, map[string]string{"second": "/proc/self/ns/net"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := reserve("third", "stack/web"); err != nil {

@@ -41,7 +41,13 @@ func (m *Manager) Connect(ctx context.Context, sandboxes []Sandbox) ([]Sandbox, 
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	err := m.eachNetwork(sandboxes, func(d Driver, n Network, part []Sandbox) error { return d.Connect(ctx, n, part) })
+	err := m.eachNetwork(sandboxes, func(d Driver, n Network, part []Sandbox) error {
+		err := d.Connect(ctx, n, part)
+		if err == nil && slices.ContainsFunc(part, func(s Sandbox) bool { return s.Endpoints[0].WantVIP }) {
+			err = m.answer(ctx, n.Name)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +58,34 @@ func (m *Manager) Connect(ctx context.Context, sandboxes []Sandbox) ([]Sandbox, 
 			}
 		}
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range sandboxes {
+		m.noteConnected(s)
+	}
 	return sandboxes, nil
+}
+
+// noteConnected adds the endpoints of a sandbox to what is known of it. The caller holds m.mu.
+func (m *Manager) noteConnected(s Sandbox) {
+	have := m.connected[s.ContainerID]
+	if have.Netns != s.Netns {
+		have = Sandbox{ContainerID: s.ContainerID, Netns: s.Netns}
+	}
+	m.connected[s.ContainerID] = have.without(s).with(s)
+}
+
+func (s Sandbox) with(other Sandbox) Sandbox {
+	s.Endpoints = append(slices.Clone(s.Endpoints), other.Endpoints...)
+	return s
+}
+
+// without leaves out the networks of another.
+func (s Sandbox) without(other Sandbox) Sandbox {
+	s.Endpoints = slices.DeleteFunc(slices.Clone(s.Endpoints), func(e Endpoint) bool {
+		return slices.ContainsFunc(other.Endpoints, func(o Endpoint) bool { return o.Network == e.Network })
+	})
+	return s
 }
 
 // eachNetwork calls fn once for each network with the sandboxes on it. Errors of the networks are joined.
@@ -129,6 +162,15 @@ func sysctl(key, value string) error {
 // Disconnect takes the endpoints' names and interfaces away. Sandboxes that are gone, or were never connected, are no
 // error. Addresses stay leased until Release.
 func (m *Manager) Disconnect(ctx context.Context, sandboxes []Sandbox) error {
+	m.mu.Lock()
+	for _, s := range sandboxes {
+		if left := m.connected[s.ContainerID].without(s); len(left.Endpoints) > 0 {
+			m.connected[s.ContainerID] = left
+		} else {
+			delete(m.connected, s.ContainerID)
+		}
+	}
+	m.mu.Unlock()
 	var errs []error
 	for _, s := range sandboxes {
 		for _, e := range s.Endpoints {

@@ -28,6 +28,7 @@ type daemon struct {
 	readiness netdriver.Readiness
 	vip       bool
 	service   string
+	netns     map[string]string // by container id: paths, as the containers' records have them
 }
 
 // daemons that are there; the host is clean when the last has gone. Tests that make some don't run in parallel.
@@ -35,7 +36,7 @@ var daemons int
 
 func newDaemon(t testing.TB) *daemon {
 	t.Helper()
-	d := &daemon{t: t, opts: netdriver.Options{Root: t.TempDir(), RunDir: t.TempDir(), Logf: t.Logf}, service: "svc"}
+	d := &daemon{t: t, opts: netdriver.Options{Root: t.TempDir(), RunDir: t.TempDir(), Logf: t.Logf}, service: "svc", netns: map[string]string{}}
 	d.opts.Seed = d.opts.Root
 	d.open()
 	daemons++
@@ -129,6 +130,7 @@ func (d *daemon) tryRun(name string, networks []string, ports ...netdriver.Port)
 	if endpoints, err = d.Allocate(ctx, endpoints); err != nil {
 		return nil, err
 	}
+	d.netns[c.id] = c.Path()
 	c.sandbox = netdriver.Sandbox{ContainerID: c.id, Netns: c.Path(), Endpoints: endpoints}
 	if _, err := d.Connect(ctx, []netdriver.Sandbox{c.sandbox}); err != nil {
 		return nil, err

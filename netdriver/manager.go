@@ -49,13 +49,18 @@ type Manager struct {
 	mu       sync.Mutex // guards what follows; held for memory work only
 	networks map[string]Network
 	leases   map[string]map[netip.Addr]Endpoint // by network, then address
+	virtual  map[string]map[netip.Addr]string   // by network: virtual addresses and the groups that have them
 	cursor   map[string]netip.Addr              // by subnet: the last address given out, so that reuse comes late
 	claims   map[hostPort]claims
 	fronts   fronts
-	held     map[string]hold // by container id
+	// connected are the sandboxes as they were last connected, by container id.
+	connected map[string]Sandbox
+	held      map[string]hold // by container id
 
 	// publishing serialises changes of what is published, from working them out to the kernel's word. It is taken before mu.
 	publishing sync.Mutex
+	// answering serialises changes of the addresses that the host answers at.
+	answering sync.Mutex
 }
 
 // Open reads the records. It does nothing to the kernel.
@@ -74,7 +79,8 @@ func Open(opts Options) (*Manager, error) {
 	m := &Manager{
 		opts: opts, dns: filepath.Join(opts.RunDir, "dns"),
 		networks: map[string]Network{}, leases: map[string]map[netip.Addr]Endpoint{}, cursor: map[string]netip.Addr{},
-		claims: map[hostPort]claims{}, fronts: newFronts(), held: map[string]hold{},
+		virtual: map[string]map[netip.Addr]string{},
+		claims:  map[hostPort]claims{}, fronts: newFronts(), connected: map[string]Sandbox{}, held: map[string]hold{},
 	}
 	records, err := loadRecords(opts.Root)
 	if err != nil {

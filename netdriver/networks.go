@@ -202,6 +202,7 @@ func (m *Manager) repair(ctx context.Context, have, want Network) (Network, erro
 		}
 		m.put(have)
 	}
+	have = m.withVirtual(have)
 	drift, err := d.Observe(ctx, have)
 	if err != nil {
 		return have, fmt.Errorf("network %s: %w", have.Name, err)
@@ -217,7 +218,7 @@ func (m *Manager) repair(ctx context.Context, have, want Network) (Network, erro
 		return have, err
 	}
 	m.put(have)
-	return have, m.republish()
+	return have, errors.Join(m.answer(ctx, have.Name), m.republish())
 }
 
 // Remove takes a network away: kernel first, record last. ErrInUse names the containers that still have addresses on it,
@@ -256,6 +257,7 @@ func (m *Manager) Remove(ctx context.Context, name string) error {
 	defer m.mu.Unlock()
 	delete(m.networks, name)
 	delete(m.leases, name)
+	delete(m.virtual, name)
 	for _, s := range n.Subnets {
 		delete(m.cursor, s.Prefix.String())
 	}
@@ -272,7 +274,7 @@ func (m *Manager) Observe(ctx context.Context, name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.Observe(ctx, n)
+	return d.Observe(ctx, m.withVirtual(n))
 }
 
 // checkSubnet refuses a subnet that contradicts itself.

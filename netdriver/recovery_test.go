@@ -62,7 +62,7 @@ func TestDaemonKilledAndStartedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.open()
-	if err := d.Restore(stays.sandbox.Endpoints, map[string]bool{stays.id: true}); err != nil {
+	if err := d.Restore(stays.sandbox.Endpoints, map[string]string{stays.id: stays.Path()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Sweep(ctx, map[string]bool{stays.id: true}); err != nil {

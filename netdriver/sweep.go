@@ -37,6 +37,9 @@ func (m *Manager) Sweep(ctx context.Context, live map[string]bool) error {
 			errs = append(errs, fmt.Errorf("clean up after networks of driver %s: %w", name, err))
 		}
 	}
+	for _, n := range networks {
+		errs = append(errs, m.answer(ctx, n.Name))
+	}
 	m.mu.Lock()
 	gone := map[string]member{}
 	for id := range m.fronts.members {

@@ -45,6 +45,8 @@ type Network struct {
 	Link    string    `json:"link,omitempty"` // the bridge's name in the kernel
 	// Room is how many containers are to come, when asking: a subnet that Ensure chooses has room for twice as many.
 	Room int `json:"-"`
+	// Virtual addresses of groups, which the host answers on this network. The Manager fills them in for its drivers.
+	Virtual []netip.Addr `json:"-"`
 }
 
 // Subnet of a network. Gateway and Range are filled in by Ensure where the file leaves them out.
@@ -148,6 +150,12 @@ func (r Reservation) Close() error {
 		errs = append(errs, f.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// Answerer is a Driver that can make the host answer at virtual addresses on a network.
+type Answerer interface {
+	// Answer makes the host answer at n.Virtual, and at no other virtual address of the network.
+	Answer(ctx context.Context, n Network) error
 }
 
 // Driver makes the links of one kind of network. Every method is idempotent; Remove and Disconnect of what is not

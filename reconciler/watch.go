@@ -42,12 +42,14 @@ func (r *Reconciler) handle(ev runtime.Event) {
 // left half-made is removed, what should run and does not is started by its restart policy.
 func (r *Reconciler) takeover(ctx context.Context) error {
 	all := r.engine.List("")
-	live, connected := map[string]bool{}, map[string]bool{}
+	live, connected := map[string]bool{}, map[string]string{}
 	users := map[string][]string{}
 	var endpoints []netdriver.Endpoint
 	for _, v := range all {
 		live[v.ID] = true
-		connected[v.ID] = v.Connected != "" // else it keeps its addresses, nothing is published
+		if v.Connected != "" { // else it keeps its addresses, nothing is published
+			connected[v.ID] = v.Connected
+		}
 		endpoints = append(endpoints, grouped(v)...)
 		for _, name := range v.Volumes {
 			users[name] = append(users[name], v.ID)

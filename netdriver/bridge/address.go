@@ -72,11 +72,15 @@ func awaitAddress(s *nl.NetlinkSocket, link int, a netip.Addr) error {
 	}
 }
 
-// address as netlink takes it; IPv6 without duplicate detection: the allocator sees to it that there are none.
+// address as netlink takes it; IPv6 without duplicate detection: the allocator sees to it that there are none. One that
+// stands alone, a virtual one, is no address to send from as long as there is another.
 func address(p netip.Prefix) *netlink.Addr {
 	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
 	if p.Addr().Is6() {
 		a.Flags = unix.IFA_F_NODAD
+		if p.Bits() == p.Addr().BitLen() {
+			a.ValidLft, a.PreferedLft = forever, 0
+		}
 	}
 	return a
 }

@@ -28,8 +28,9 @@ type Driver struct {
 }
 
 var (
-	_ netdriver.Driver  = (*Driver)(nil)
-	_ netdriver.Sweeper = (*Driver)(nil)
+	_ netdriver.Driver   = (*Driver)(nil)
+	_ netdriver.Sweeper  = (*Driver)(nil)
+	_ netdriver.Answerer = (*Driver)(nil)
 )
 
 // New gives the driver of the daemon known by seed (its root folder), which enters its bridges in fw.
@@ -104,7 +105,7 @@ func (d *Driver) Create(_ context.Context, n *netdriver.Network) error {
 }
 
 func (d *Driver) entry(n netdriver.Network, o options) firewall.Network {
-	return firewall.Network{Link: n.Link, Internal: n.Internal, IPv6: n.IPv6, Masquerade4: o.masquerade && n.IPv4, Masquerade6: o.masquerade && n.IPv6}
+	return firewall.Network{Virtual: n.Virtual, Link: n.Link, Internal: n.Internal, IPv6: n.IPv6, Masquerade4: o.masquerade && n.IPv4, Masquerade6: o.masquerade && n.IPv6}
 }
 
 func (d *Driver) ensureLink(n *netdriver.Network, o options) (netlink.Link, error) {
@@ -258,7 +259,7 @@ func (d *Driver) Observe(_ context.Context, n netdriver.Network) ([]string, erro
 	if err != nil {
 		return nil, fmt.Errorf("bridge %s: %w", n.Link, err)
 	}
-	for _, want := range gateways(n) {
+	for _, want := range append(gateways(n), virtual(n)...) {
 		found := false
 		for _, a := range have {
 			found = found || a.IPNet.String() == want.String()

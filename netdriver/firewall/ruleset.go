@@ -11,7 +11,7 @@ import (
 // rebuilds the rules of an older one in place, keeping the elements (and so every published port).
 const (
 	revisions = "rules-"
-	revision  = revisions + "2"
+	revision  = revisions + "3"
 )
 
 var linkPair = nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName)
@@ -26,6 +26,7 @@ type schema struct {
 	maps                      map[kind]*nftables.Set
 	held, heldHost, heldHost6 *nftables.Set // see hold.go
 	heldVirtual, heldVirtual6 *nftables.Set
+	answered4, answered6      *nftables.Set // virtual addresses, whether a container stands behind them or not
 	marker                    *nftables.Set
 }
 
@@ -50,6 +51,8 @@ func newSchema(name string) *schema {
 		heldHost6:    held("held-ports6", nftables.TypeIP6Addr, nftables.TypeInetProto, nftables.TypeInetService),
 		heldVirtual:  held("held-virtual4", nftables.TypeIPAddr),
 		heldVirtual6: held("held-virtual6", nftables.TypeIP6Addr),
+		answered4:    &nftables.Set{Table: t, Name: "answered4", KeyType: nftables.TypeIPAddr},
+		answered6:    &nftables.Set{Table: t, Name: "answered6", KeyType: nftables.TypeIP6Addr},
 		marker:       links(revision),
 	}
 	for _, k := range kinds() {
@@ -59,7 +62,7 @@ func newSchema(name string) *schema {
 }
 
 func (s *schema) sets() []*nftables.Set {
-	out := []*nftables.Set{s.bridges, s.internal, s.intra, s.masquerade4, s.masquerade6}
+	out := []*nftables.Set{s.bridges, s.internal, s.intra, s.masquerade4, s.masquerade6, s.answered4, s.answered6}
 	for _, k := range kinds() {
 		out = append(out, s.maps[k])
 	}
@@ -127,7 +130,8 @@ const dnatDone = 1 << 5 // IPS_DST_NAT of conntrack's status
 //	            the network that it comes in by
 //	output      the same for programs on the host; [::1] is left out (see package loopback6)
 //	forward     networks are closed to each other and to the outside, but for answers and published ports; internal ones entirely
-//	input       containers of internal networks reach the host at their gateway address only
+//	input       containers of internal networks reach the host at their gateway address only; what is sent to a virtual address
+//	            that no container stands behind is refused, instead of reaching the host
 //	postrouting answers to published ports find their way back; what leaves a network takes the host's address
 //
 // Rules of other tables still apply: a host firewall that drops forwarded packets must let the bridges through.
@@ -205,6 +209,15 @@ func addChains(c *nftables.Conn, s *schema) {
 	rule(forward, oif(in, s.bridges), drop)
 
 	rule(input, iif(in, s.internal), local(false, expr.CmpOpEq), local(true, expr.CmpOpNeq), drop)
+
+	for _, answered := range []struct {
+		set *nftables.Set
+		six bool
+	}{{s.answered4, false}, {s.answered6, true}} {
+		to := append(bits(expr.CtKeySTATE, expr.CtStateBitNEW), match(answered.set, answered.six, true, false)...)
+		rule(input, to, []expr.Any{load(expr.MetaKeyL4PROTO, reg0), equal(reg0, []byte{unix.IPPROTO_TCP}), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}})
+		rule(input, to, []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}})
+	}
 
 	// Without an input link: from the host itself (127.0.0.1 would be no address to answer to), or between two ports of
 	// one bridge on a host where br_netfilter shows us those.

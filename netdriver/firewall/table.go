@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 
 	"github.com/google/nftables"
@@ -47,6 +48,8 @@ type Network struct {
 	Internal                 bool   // nothing is forwarded in or out
 	Masquerade4, Masquerade6 bool   // packets that leave take the host's address
 	IPv6                     bool   // needs IPv6 forwarding
+	// Virtual addresses that the host answers on the network: see Answer.
+	Virtual []netip.Addr
 }
 
 // AddNetworks enters bridges, making the table first where it is missing. Entering one again is no error; its flags are
@@ -67,6 +70,9 @@ func (t *Table) AddNetworks(networks ...Network) error {
 				return err
 			}
 			if err := addLink(c, s, n); err != nil {
+				return err
+			}
+			if err := answer(s, n.Virtual, c.SetAddElements); err != nil {
 				return err
 			}
 		}

@@ -137,7 +137,7 @@ func TestNewerRulesKeepPublishedPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	kernel := &nftables.Table{Name: tab.Name(), Family: nftables.TableFamilyINet}
-	c.DelSet(&nftables.Set{Table: kernel, Name: "rules-2"})
+	c.DelSet(&nftables.Set{Table: kernel, Name: "rules-3"})
 	c.AddRule(&nftables.Rule{Table: kernel, Chain: &nftables.Chain{Name: "forward", Table: kernel}})
 	if err := c.Flush(); err != nil {
 		t.Fatal(err)
