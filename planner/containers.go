@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"strings"
 	"time"
 
 	"github.com/stack-run/stack/spec"
@@ -50,6 +51,11 @@ func (u *up) draftContainers(s *course) {
 
 func (u *up) draftKept(s *course, f *fate, action Action) {
 	u.draftUpdate(s, f, action)
+	if len(f.repair) > 0 {
+		repair := action
+		repair.Kind, repair.Reason, repair.Detail = RepairContainer, Drifted, strings.Join(f.repair, ", ")
+		f.repairID = u.add(s.rank, repair)
+	}
 	if f.unpause {
 		action.Kind, action.Reason, action.Detail = UnpauseContainer, NotRunning, "paused"
 		f.startID = u.add(s.rank, action)
@@ -168,6 +174,7 @@ func (u *up) linkContainers(s *course) {
 			u.after(f.startID, infra...)
 		}
 		u.after(f.startID, needs...)
+		u.after(f.repairID, infra...)
 	}
 }
 

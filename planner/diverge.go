@@ -26,6 +26,9 @@ func (u *up) mustReplace(s *course, c *Container) *fate {
 	if key := u.onRemadeNetwork(s, c); key != "" {
 		return again(NetworkChanged, key)
 	}
+	if c.Lost != "" && !s.bystander {
+		return again(Drifted, c.Lost)
+	}
 	done := u.done(s, c)
 	if !done {
 		if reason, provider := u.lostProvider(s, c); reason != "" {
@@ -36,7 +39,7 @@ func (u *up) mustReplace(s *course, c *Container) *fate {
 		return nil
 	}
 	switch {
-	case u.opts.NoRecreate:
+	case u.opts.NoRecreate, u.opts.AsIs[s.Name]:
 		return nil
 	case u.forced(s.Name):
 		return again(Forced, "")
@@ -169,7 +172,12 @@ func (u *up) offVolume(s *course, c *Container) string {
 			continue
 		}
 		v := u.desired.Volumes[m.Source]
-		if v != nil && (!slices.Contains(c.Volumes, v.Name) || u.observed.Volumes[v.Name] == nil) {
+		if v == nil {
+			continue
+		}
+		// The loop leaves what runs on a volume that was removed alone: a new one would be empty.
+		gone := u.observed.Volumes[v.Name] == nil && !u.opts.KeepStopped
+		if gone || !slices.Contains(c.Volumes, v.Name) {
 			return m.Source
 		}
 	}

@@ -121,7 +121,7 @@ func (f fold) verb() verb {
 		return verbRemove
 	case has[PullImage]:
 		return verbPull
-	case has[RepairNetwork]:
+	case has[RepairNetwork], has[RepairVolume]:
 		return verbRepair
 	case has[StopContainer] && has[StartContainer]:
 		return verbRestart
@@ -129,6 +129,8 @@ func (f fold) verb() verb {
 		return verbStart
 	case has[PostStart]:
 		return verbPostStart
+	case has[RepairContainer]:
+		return verbRepair
 	case has[UnpauseContainer]:
 		return verbUnpause
 	case has[UpdateContainer]:

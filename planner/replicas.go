@@ -33,16 +33,17 @@ type fate struct {
 	update  []spec.Change // in place
 	// unfinished is an update in place that was begun before.
 	unfinished bool
+	repair     []string // what others changed around it and is put right in place
 	// early says that something else waits for this container to stop, so that the stop waits for nothing that the
 	// new container needs.
 	early bool
 
 	stopID, removeID, createID, startID, updateID int // none where there is no such action
-	postStartID                                   int
+	postStartID, repairID                         int
 }
 
 func newFate(w what, old *Container, replica int, reason Reason) *fate {
-	return &fate{what: w, old: old, replica: replica, reason: reason, stopID: none, removeID: none, createID: none, startID: none, updateID: none, postStartID: none}
+	return &fate{what: w, old: old, replica: replica, reason: reason, stopID: none, removeID: none, createID: none, startID: none, updateID: none, postStartID: none, repairID: none}
 }
 
 // stops tells whether a process that runs now is stopped.
@@ -113,7 +114,7 @@ func (u *up) scaleUp(s *course) {
 			continue
 		}
 		f := newFate(create, nil, n, reason)
-		f.start = !u.opts.NoStart
+		f.start = !u.opts.NoStart && !u.opts.Idle[s.Name]
 		s.fates = append(s.fates, f)
 		missing--
 	}
@@ -126,7 +127,7 @@ func (u *up) judge(s *course, c *Container) *fate {
 		return newFate(keep, c, c.Replica, "")
 	}
 	if f := u.mustReplace(s, c); f != nil {
-		f.start = !u.opts.NoStart && !parked && (!s.bystander || hasProcess(c))
+		f.start = !u.opts.NoStart && !parked && !u.idle(s, c) && (!s.bystander || hasProcess(c))
 		return f
 	}
 	f := newFate(keep, c, c.Replica, "")
@@ -134,8 +135,11 @@ func (u *up) judge(s *course, c *Container) *fate {
 		u.follow(s, f)
 		return f
 	}
-	if !u.opts.NoRecreate {
+	if !u.opts.NoRecreate && !u.opts.AsIs[s.Name] {
 		f.update, f.unfinished = inPlace(&c.Spec, s.Service), c.Updating
+	}
+	if c.State == Running || c.State == Paused {
+		f.repair = c.Drift
 	}
 	u.keepGoing(s, f)
 	if !f.start {
@@ -153,14 +157,17 @@ func (u *up) keepGoing(s *course, f *fate) {
 		// Whoever asks for a stack that is up wants what is paused to go on; the loop leaves a user's pause alone.
 		f.unpause = !u.opts.KeepStopped
 	case c.State == Created:
-		f.start, f.reason = true, NotRunning
+		f.start, f.reason = !u.opts.Idle[s.Name], NotRunning
 	case u.done(s, c):
 	case !u.opts.KeepStopped:
 		f.start, f.reason, f.detail = true, HasExited, exitCode(c)
-	case policyStarts(c, s.Restart):
+	case c.Due, policyStarts(c, s.Restart):
 		f.start, f.reason, f.detail = true, RestartPolicy, exitCode(c)
 	}
 }
+
+// idle tells whether a container was created only, and is to stay so.
+func (u *up) idle(s *course, c *Container) bool { return u.opts.Idle[s.Name] && !hasProcess(c) }
 
 // done tells whether a one-shot container has done what it is for.
 func (u *up) done(s *course, c *Container) bool {
@@ -172,7 +179,7 @@ func (u *up) done(s *course, c *Container) bool {
 func policyStarts(c *Container, policy spec.Restart) bool {
 	switch policy.Condition {
 	case spec.RestartAlways, spec.RestartUnlessStopped:
-		return !c.Stopped
+		return !c.Stopped && policy.MaxAttempts == 0
 	case spec.RestartOnFailure:
 		return !c.Stopped && c.ExitCode != 0 && policy.MaxAttempts == 0
 	}

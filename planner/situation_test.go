@@ -160,11 +160,11 @@ func dependsOn(v any) map[string]any {
 //	no image|network|volume NAME     but not this one
 //	image REF id=ID stale
 //	network KEY name= id= digest=other stack= drift= users=
-//	volume KEY name= digest=other stack= users=
+//	volume KEY name= digest=other stack= users= drift= damage=
 //	foreign NAME=ID                  a running container of another stack
 //	taken NAME=WHO
 //	other STACK/SERVICE STATE [healthy ...] exit=N stopped needs=STACK/SERVICE    a service of another stack
-//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped updating oneoff hooks name= id= image= ns= nets= vols= {attributes that differ}
+//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped due updating oneoff hooks name= id= image= ns= nets= vols= drift= lost= {attributes that differ}
 func (s *situation) parseObserved(t testing.TB, text string) {
 	t.Helper()
 	s.observed = &Observed{
@@ -229,6 +229,14 @@ func or(s, other string) string {
 	return other
 }
 
+func set(names []string) map[string]bool {
+	m := map[string]bool{}
+	for _, name := range names {
+		m[name] = true
+	}
+	return m
+}
+
 func list(s string) []string {
 	if s == "" {
 		return nil
@@ -258,7 +266,7 @@ func (s *situation) observeNetwork(key string, values map[string]string) {
 }
 
 func (s *situation) observeVolume(key string, values map[string]string) {
-	v := &Volume{Name: "demo_" + key, Stack: "demo", Users: list(values["users"])}
+	v := &Volume{Name: "demo_" + key, Stack: "demo", Users: list(values["users"]), Drift: list(values["drift"]), Damage: list(values["damage"])}
 	if d := s.desired.Volumes[key]; d != nil {
 		v.Name, v.Digest = d.Name, VolumeDigest(*d)
 	}
@@ -305,8 +313,8 @@ func (s *situation) observeContainer(t testing.TB, word string, flags []string, 
 		ID: or(values["id"], fmt.Sprintf("c-%s-%d", address.Name, address.Replica)), Service: address.Name, Replica: address.Replica,
 		Spec: s.service(t, address.Name, other), State: flags[0],
 		OneOff: slices.Contains(flags, "oneoff"), Stopped: slices.Contains(flags, "stopped"), Updating: slices.Contains(flags, "updating"),
-		HooksPending: slices.Contains(flags, "hooks"),
-		NamespaceOf:  list(values["ns"]), Networks: map[string]string{}, Volumes: list(values["vols"]),
+		HooksPending: slices.Contains(flags, "hooks"), Due: slices.Contains(flags, "due"), Drift: list(values["drift"]), Lost: values["lost"],
+		NamespaceOf: list(values["ns"]), Networks: map[string]string{}, Volumes: list(values["vols"]),
 		Created: time.Unix(int64(len(s.observed.Containers)), 0),
 	}
 	c.Name = or(values["name"], c.Spec.ContainerNameOf("demo", c.Replica))
@@ -384,6 +392,7 @@ func (s *situation) run(t testing.TB, command string) (Plan, error) {
 		for _, ref := range list(values["--pulled"]) {
 			opts.Pulled[ref] = true
 		}
+		opts.AsIs, opts.Idle = set(list(values["--as-is"])), set(list(values["--idle"]))
 		return Up(desired, s.observed, opts)
 	case "down":
 		return Down(s.observed, desired, DownOptions{

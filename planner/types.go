@@ -62,6 +62,13 @@ type Container struct {
 	Updating bool
 	// HooksPending says that it runs, and that its post_start hooks have not all succeeded since it was started.
 	HooksPending bool
+	// Due says that it is to be started again, by its restart policy or because an operation that had stopped it for a moment
+	// was interrupted, and that nobody is about to: whoever keeps the stack plans it.
+	Due bool
+	// Drift is what others changed or broke around a container that runs and can be mended in place; Lost is why it can't be
+	// mended and has to be made again.
+	Drift []string
+	Lost  string
 	// Networks it is connected to: host names of networks to the networks' ids.
 	Networks map[string]string
 	// Volumes it mounts: names on the host.
@@ -87,6 +94,8 @@ type Volume struct {
 	Stack  string
 	Digest string   // VolumeDigest
 	Users  []string // names of containers of other stacks that mount it
+	Drift  []string // what others took away and can be brought back: its mount
+	Damage []string // what is gone and only its owner can bring back: it is told, and nothing is done about it
 }
 
 // Image in the store.
@@ -107,6 +116,7 @@ const (
 	RepairNetwork    Kind = "repair network"
 	RemoveNetwork    Kind = "remove network"
 	CreateVolume     Kind = "create volume"
+	RepairVolume     Kind = "repair volume"
 	RemoveVolume     Kind = "remove volume"
 	CreateContainer  Kind = "create"
 	StartContainer   Kind = "start"
@@ -114,6 +124,7 @@ const (
 	KillContainer    Kind = "kill"
 	RemoveContainer  Kind = "remove"
 	UpdateContainer  Kind = "update" // in place: the record, limits, log
+	RepairContainer  Kind = "repair" // what is around its process: links, addresses, rules, limits
 	PauseContainer   Kind = "pause"
 	UnpauseContainer Kind = "unpause"
 	// PostStart runs the post_start hooks of a container that was started; the start is over when they have succeeded.
@@ -227,4 +238,7 @@ type Options struct {
 	WaitHealthy bool           // `--wait`: wait for running|healthy of everything at the end
 	// KeepStopped leaves alone what a user stopped; the loop sets it, `up` doesn't.
 	KeepStopped bool
+	// AsIs are services whose containers stay as they were made, whatever the stack file says of them by now; of those in
+	// Idle what was created and never started stays so. Both are the loop's: what earlier operations asked for.
+	AsIs, Idle map[string]bool
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/stack-run/stack/spec"
 )
@@ -22,8 +23,18 @@ func (u *up) draftVolumes() {
 				Summary: fmt.Sprintf("the volume %s is external and doesn't exist", v.Name),
 				Remedy:  "bring up the stack that makes it, or remove `external: true` so that this one does",
 			})
+		case observed == nil && u.opts.KeepStopped && u.mounted(v.Name):
+			u.note(address, fmt.Sprintf("the volume %s was removed while containers mount it; it is not made again by itself, since its data would be missing", v.Name),
+				"bring its data back, or run `stack up` to start with an empty one")
 		case observed == nil:
 			u.volumes[key] = u.add(rankInfra, Action{Kind: CreateVolume, Address: address, Name: v.Name, Reason: Missing})
+		case len(observed.Damage) > 0:
+			u.note(address, fmt.Sprintf("the volume %s is damaged: %s; nothing is done about it", v.Name, strings.Join(observed.Damage, ", ")),
+				"bring its data back from where you keep it, or remove the volume to start with an empty one")
+		case len(observed.Drift) > 0:
+			u.volumes[key] = u.add(rankInfra, Action{
+				Kind: RepairVolume, Address: address, Name: v.Name, Reason: Drifted, Detail: strings.Join(observed.Drift, ", "),
+			})
 		case v.External:
 		case observed.Stack != u.desired.Name:
 			u.note(address, fmt.Sprintf("the volume %s exists but was not made by this stack; it is used as it is", v.Name),
@@ -33,6 +44,11 @@ func (u *up) draftVolumes() {
 				"to apply them, save the data, remove the volume, and bring the stack up again")
 		}
 	}
+}
+
+// mounted tells whether a container of the stack mounts a volume.
+func (u *up) mounted(name string) bool {
+	return slices.ContainsFunc(u.observed.Containers, func(c Container) bool { return slices.Contains(c.Volumes, name) })
 }
 
 // usedVolumes are the keys of the volumes that the plan's services mount, sorted.

@@ -19,7 +19,7 @@ func (u *up) startNeeds(s *course) []int {
 	var needs []int
 	for _, l := range s.links {
 		provider := u.services[l.service]
-		if provider.replicas == 0 || provider.bystander && !provider.starts() || u.parked(provider) {
+		if provider.replicas == 0 || provider.bystander && !provider.starts() || u.parked(provider) || u.resting(s, provider, l.Condition) {
 			continue
 		}
 		starts := provider.startIDs()
@@ -104,6 +104,20 @@ func (u *up) parked(s *course) bool {
 		}
 	}
 	return true
+}
+
+// resting tells whether the provider ran and its restart policy leaves it down, while the containers of s that start have run
+// before: as after a reboot with Docker, they don't wait for what won't come. Those that never ran do.
+func (u *up) resting(s, provider *course, condition string) bool {
+	if !u.opts.KeepStopped || condition == spec.CompletedSuccessfully || len(provider.fates) == 0 {
+		return false
+	}
+	for _, f := range provider.fates {
+		if f.what != keep || f.startID != none || f.old.State != Exited {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(s.fates, func(f *fate) bool { return f.startID != none && (f.old == nil || f.old.State == Created) })
 }
 
 func (s *course) startIDs() []int {

@@ -141,7 +141,7 @@ func (x *execution) create(ctx context.Context, a planner.Action) error {
 	if svc == nil {
 		return fmt.Errorf("service %s is not in the stack file", a.Service)
 	}
-	c := creation{stack: x.desired, service: svc, name: a.Name, replica: a.Replica, replaces: a.Replaces}
+	c := creation{stack: x.desired, service: svc, name: a.Name, replica: a.Replica, replaces: a.Replaces, image: x.images[a.Service]}
 	x.mu.Lock()
 	if old, ok := x.old[a.Replaces]; ok {
 		c.old = &old
@@ -158,12 +158,16 @@ func (x *execution) create(ctx context.Context, a planner.Action) error {
 }
 
 func (x *execution) start(ctx context.Context, a planner.Action) error {
-	id := x.container(a)
-	err := x.r.startContainer(ctx, id, startOptions{warn: func(text string) {
+	id, s := x.container(a), x.r.stack(x.stack)
+	again := a.Reason == planner.RestartPolicy && s.handed(id)
+	err := x.r.startContainer(ctx, id, startOptions{again: again, warn: func(text string) {
 		x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: text})
 	}})
 	if err == nil {
 		return nil
+	}
+	if again {
+		s.keeper(id).hand() // it is still the loop's
 	}
 	// A program that could not be executed is a container that failed: as with Docker it stays, created.
 	if v, getErr := x.r.engine.Get(id); getErr == nil && runtime.IsStartRefused(err) {

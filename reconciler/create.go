@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,11 +49,15 @@ type creation struct {
 	old                *runtime.View     // that container, as it was observed
 	providers          map[string]string // service name to the id of the container whose namespaces it lends
 	noPorts, noAliases bool
+	image              string // by id, in the place of what the service's tag points to
 }
 
 // createContainer makes a container: record, volumes, addresses, root filesystem. Nothing runs yet.
 func (r *Reconciler) createContainer(ctx context.Context, c creation) (runtime.View, error) {
-	img, err := r.images.Get(ctx, c.service.Image, c.service.Platform)
+	img, err := r.images.Get(ctx, cmp.Or(c.image, c.service.Image), c.service.Platform)
+	if c.image != "" && errors.Is(err, image.ErrNotFound) {
+		img, err = r.images.Get(ctx, c.service.Image, c.service.Platform) // removed by hand
+	}
 	if err != nil {
 		return runtime.View{}, err
 	}

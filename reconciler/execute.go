@@ -55,6 +55,10 @@ type execution struct {
 	old     map[string]runtime.View // containers as they were when the plan was made, by id
 	created map[string]string       // address to the id of the container made for it
 	changed int
+
+	// images are what containers are made from in the place of what their services' tags point to, by service.
+	images map[string]string
+	goesOn map[string]bool // addresses that the plan starts something at
 }
 
 func (r *Reconciler) execution(name string, desired *spec.Stack, sink Sink) *execution {
@@ -105,6 +109,10 @@ func (x *execution) run(ctx context.Context, plan planner.Plan) error {
 	type result struct {
 		id  int
 		err error
+	}
+	x.goesOn = map[string]bool{}
+	for _, a := range plan.Actions {
+		x.goesOn[a.Address] = x.goesOn[a.Address] || a.Kind == planner.StartContainer
 	}
 	results := make(chan result)
 	waitingFor := make([]int, len(plan.Actions))
@@ -217,7 +225,7 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 		return x.ensureNetwork(ctx, a)
 	case planner.RemoveNetwork:
 		return ignoreNotFound(x.r.networks.Remove(ctx, a.Name))
-	case planner.CreateVolume:
+	case planner.CreateVolume, planner.RepairVolume:
 		return x.ensureVolume(ctx, a)
 	case planner.RemoveVolume:
 		return ignoreNotFound(x.r.volumes.Remove(ctx, a.Name))
@@ -233,7 +241,7 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 	case planner.StartContainer:
 		return x.start(ctx, a)
 	case planner.StopContainer:
-		return x.r.stopContainer(ctx, stopRequest{id: a.ContainerID, grace: a.Timeout, warn: func(text string) {
+		return x.r.stopContainer(ctx, stopRequest{id: a.ContainerID, grace: a.Timeout, halt: x.goesOn[a.Address], warn: func(text string) {
 			x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: text})
 		}})
 	case planner.KillContainer:

@@ -57,6 +57,7 @@ func (r *Reconciler) observeContainer(v runtime.View) planner.Container {
 		ID: v.ID, Name: v.Name, Service: v.Service, Replica: v.Replica, OneOff: v.OneOff, Spec: v.Spec,
 		ImageID: v.ImageID, State: r.state(v), Health: v.Health, ExitCode: v.State.ExitCode,
 		Stopped: v.Intent == runtime.IntentStop, Updating: v.Updating && v.Running(), HooksPending: v.HooksPending(),
+		Due:      !v.Running() && (v.Intent == runtime.IntentHalt || shouldRestart(v) && r.stack(v.Stack).handed(v.ID)),
 		Networks: map[string]string{}, Volumes: v.Volumes, Created: v.Created,
 	}
 	for _, ep := range v.Endpoints {

@@ -112,7 +112,7 @@ func TestStates(t *testing.T) {
 		"stopped while it was to be started": {v: with(shim.Exited, runtime.IntentStop, spec.RestartAlways, true), restarting: true, want: planner.Exited},
 		"half-made":                          {v: func() runtime.View { v := ended(spec.RestartNo, 0); v.Phase = runtime.Making; return v }(), want: planner.Broken},
 	} {
-		if got := state(c.v, c.restarting); got != c.want {
+		if got := state(c.v, c.restarting, false); got != c.want {
 			t.Errorf("%s: %s, want %s", what, got, c.want)
 		}
 	}

@@ -41,6 +41,7 @@ type Reconciler struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
+	taken  chan struct{} // closed when what earlier daemons have left is taken over
 
 	mu     sync.Mutex
 	stacks map[string]*stack
@@ -51,7 +52,7 @@ func New(ctx context.Context, opts Options) (*Reconciler, error) {
 	r := &Reconciler{
 		engine: opts.Engine, images: opts.Images, networks: opts.Networks, volumes: opts.Volumes,
 		root: opts.Root, logf: opts.Logf,
-		stacks: map[string]*stack{},
+		stacks: map[string]*stack{}, taken: make(chan struct{}),
 	}
 	if r.logf == nil {
 		r.logf = func(string, ...any) {}
@@ -63,6 +64,7 @@ func New(ctx context.Context, opts Options) (*Reconciler, error) {
 		r.Close()
 		return nil, err
 	}
+	close(r.taken)
 	return r, nil
 }
 
@@ -124,7 +126,11 @@ type stack struct {
 	newest  Revision    // without its stack; Number 0 when there is none
 	loaded  bool
 	keepers map[string]*keeper // by container id
+	intent  *intent            // nil: not read yet
 	changed chan struct{}      // closed and made anew at each change of a container
+
+	loop  loop
+	awake func() // wakes the loop
 }
 
 func (r *Reconciler) stack(name string) *stack {
@@ -133,6 +139,7 @@ func (r *Reconciler) stack(name string) *stack {
 	s, ok := r.stacks[name]
 	if !ok {
 		s = &stack{name: name, op: make(chan struct{}, 1), keepers: map[string]*keeper{}, changed: make(chan struct{})}
+		s.awake = func() { r.wake(s) }
 		r.stacks[name] = s
 	}
 	return s
@@ -149,6 +156,7 @@ func (s *stack) lock(ctx context.Context, sink Sink) (unlock func(), err error) 
 		return unlock, nil
 	default:
 	}
+	defer s.loop.want()()
 	if sink != nil {
 		sink(Event{Kind: "note", Time: time.Now(), Address: "stack." + s.name, Text: "waiting for the operation at work on this stack to end"})
 	}
@@ -165,6 +173,7 @@ func (r *Reconciler) Busy(name string) bool { return len(r.stack(name).op) > 0 }
 
 // notify wakes those who wait for a change of the stack's containers.
 func (s *stack) notify() {
+	defer s.awake()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.changed)
@@ -208,6 +217,26 @@ func (s *stack) peek(id string) (restarting bool, nextTry time.Time, last *Probe
 	return k.restarting, k.nextTry, last
 }
 
+// hand leaves a container's restart to the loop: it ended while no daemon looked.
+func (k *keeper) hand() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.handed = true
+}
+
+// handed tells whether a container's restart is the loop's to plan.
+func (s *stack) handed(id string) bool {
+	s.mu.Lock()
+	k := s.keepers[id]
+	s.mu.Unlock()
+	if k == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.handed
+}
+
 // drop forgets a container that was removed.
 func (s *stack) drop(id string) {
 	s.mu.Lock()
@@ -221,6 +250,11 @@ func (s *stack) stopTimers() {
 	for _, k := range s.keepers {
 		k.rest()
 	}
+	s.loop.mu.Lock()
+	defer s.loop.mu.Unlock()
+	if s.loop.alarm != nil {
+		s.loop.alarm.Stop()
+	}
 }
 
 // keeper is what the reconciler keeps of one container beside its record: the restart to come and the health check.
@@ -233,6 +267,7 @@ type keeper struct {
 	timer      *time.Timer
 	nextTry    time.Time
 	restarting bool // a restart is due, or on its way
+	handed     bool // its restart is due, and the loop's to plan
 	failures   int  // restarts in a row that did not last
 	// ended is the start of the last run whose end was handled: an end is reported more than once when shims change.
 	ended  time.Time
@@ -246,7 +281,7 @@ func (k *keeper) rest() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stop()
-	k.restarting = false
+	k.restarting, k.handed = false, false
 }
 
 // begin makes way for a start. One by the restart policy stays a restart until its outcome is known.
@@ -254,7 +289,7 @@ func (k *keeper) begin(again bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stop()
-	k.probes = nil
+	k.probes, k.handed = nil, false
 	if !again {
 		k.restarting, k.failures = false, 0
 	}

@@ -32,7 +32,7 @@ func (r *Reconciler) ended(s *stack, id string) {
 		return // started again meanwhile
 	}
 	k.mu.Lock()
-	known := !v.State.Started.IsZero() && k.ended.Equal(v.State.Started)
+	known := k.handed || !v.State.Started.IsZero() && k.ended.Equal(v.State.Started)
 	k.ended = v.State.Started
 	if v.RanFor() >= lastingRun {
 		k.failures = 0

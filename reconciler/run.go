@@ -43,6 +43,9 @@ func (r *Reconciler) Run(ctx context.Context, desired *spec.Stack, svc *spec.Ser
 	if err != nil {
 		return runtime.View{}, err
 	}
+	if err := r.upIntent(s, desired, needs.Options, observed.Images); err != nil {
+		return runtime.View{}, err
+	}
 	// What the container needs is to be there from now on, and `down` finds what `run` makes.
 	revision, err := r.begin(s, desired, observed, needs, 0)
 	if err != nil {

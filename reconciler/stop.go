@@ -47,6 +47,7 @@ type stopRequest struct {
 	id    string
 	grace *time.Duration
 	warn  func(string) // may be nil
+	halt  bool         // something is started in its place
 }
 
 var zero time.Duration
@@ -59,7 +60,11 @@ func (r *Reconciler) stopContainer(ctx context.Context, a stopRequest) error {
 	}
 	s := r.stack(v.Stack)
 	k := s.keeper(a.id)
-	if err := r.engine.Stop(ctx, a.id, r.preStop(ctx, a)); err != nil && !isNotFound(err) {
+	end := r.engine.Stop
+	if a.halt {
+		end = r.engine.Halt
+	}
+	if err := end(ctx, a.id, r.preStop(ctx, a)); err != nil && !isNotFound(err) {
 		return err
 	}
 	defer s.notify()

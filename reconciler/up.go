@@ -50,6 +50,7 @@ func (r *Reconciler) Up(ctx context.Context, desired *spec.Stack, opts UpOptions
 	}
 	defer unlock()
 	asked := ctx
+	defer r.wake(s) // what was not done is the loop's to finish
 	if opts.WaitTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, opts.WaitTimeout)
@@ -57,6 +58,13 @@ func (r *Reconciler) Up(ctx context.Context, desired *spec.Stack, opts UpOptions
 	}
 	plan, observed, err := r.planUp(ctx, desired, opts.Options)
 	if err != nil {
+		return 0, err
+	}
+	images := observed.Images
+	if len(plan.Pulls()) > 0 {
+		images = nil // what their tags point to is known when they are pulled
+	}
+	if err := r.upIntent(s, desired, opts.Options, images); err != nil {
 		return 0, err
 	}
 	revision, err := r.begin(s, desired, observed, opts, 0)
@@ -80,6 +88,9 @@ func (r *Reconciler) converge(ctx context.Context, s *stack, desired *spec.Stack
 		var observed *planner.Observed
 		var err error
 		if plan, observed, changed, err = r.pullFirst(ctx, desired, &opts.Options, plan, sink); err != nil {
+			return changed, err
+		}
+		if err := r.upIntent(s, desired, opts.Options, observed.Images); err != nil {
 			return changed, err
 		}
 		if *revision, err = r.begin(s, desired, observed, opts, *revision); err != nil {
@@ -210,6 +221,10 @@ func (r *Reconciler) Do(ctx context.Context, name string, desired *spec.Stack, o
 	if err != nil {
 		return 0, err
 	}
+	if err := r.opIntent(s, plan); err != nil {
+		return 0, err
+	}
+	defer r.wake(s)
 	x := r.execution(name, desired, sink)
 	err = x.run(ctx, plan)
 	return x.changed, err
@@ -223,14 +238,19 @@ func (r *Reconciler) Forget(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
-	if len(r.engine.List(name)) > 0 {
+	return r.forget(ctx, s)
+}
+
+// forget is Forget for who holds the stack.
+func (r *Reconciler) forget(ctx context.Context, s *stack) error {
+	if len(r.engine.List(s.name)) > 0 {
 		return nil
 	}
-	if err := r.engine.RemoveStack(ctx, name); err != nil {
+	if err := r.engine.RemoveStack(ctx, s.name); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	s.desired, s.newest, s.loaded = nil, Revision{}, false
+	s.desired, s.newest, s.loaded, s.intent = nil, Revision{}, false, nil
 	s.mu.Unlock()
 	return nil
 }
@@ -253,6 +273,7 @@ type Status struct {
 }
 
 func (r *Reconciler) status(v runtime.View) Status {
-	restarting, next, last := r.stack(v.Stack).peek(v.ID)
-	return Status{View: v, State: state(v, restarting), NextTry: next, Probe: last}
+	s := r.stack(v.Stack)
+	restarting, next, last := s.peek(v.ID)
+	return Status{View: v, State: state(v, restarting, s.handed(v.ID)), NextTry: next, Probe: last}
 }

@@ -129,13 +129,14 @@ func failed(v runtime.View, reason string) error {
 
 // state is a container's state in the planner's words.
 func (r *Reconciler) state(v runtime.View) string {
-	restarting, _, _ := r.stack(v.Stack).peek(v.ID)
-	return state(v, restarting)
+	s := r.stack(v.Stack)
+	restarting, _, _ := s.peek(v.ID)
+	return state(v, restarting, s.handed(v.ID))
 }
 
-// state is the same for who knows whether a restart is due or on its way. Between an end and the decision what becomes of
-// it, the policy tells.
-func state(v runtime.View, restarting bool) string {
+// state is the same for who knows whether a restart is due or on its way, or handed to the loop. Between an end and the
+// decision what becomes of it, the policy tells.
+func state(v runtime.View, restarting, handed bool) string {
 	switch {
 	case v.Phase != runtime.Made:
 		return planner.Broken
@@ -143,7 +144,7 @@ func state(v runtime.View, restarting bool) string {
 		return planner.Paused
 	case v.Running():
 		return planner.Running
-	case v.Intent == runtime.IntentRun && (restarting || shouldRestart(v)):
+	case v.Intent == runtime.IntentRun && !handed && (restarting || shouldRestart(v)):
 		return planner.Restarting
 	case v.State.Started.IsZero():
 		return planner.Created

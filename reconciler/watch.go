@@ -24,6 +24,11 @@ func (r *Reconciler) watch() {
 }
 
 func (r *Reconciler) handle(ev runtime.Event) {
+	select {
+	case <-r.taken:
+	case <-r.ctx.Done():
+		return
+	}
 	s := r.stack(ev.Container.Stack)
 	defer s.notify()
 	v, err := r.engine.Get(ev.Container.ID)
@@ -64,7 +69,7 @@ func (r *Reconciler) takeover(ctx context.Context) error {
 	if err := r.engine.Takeover(ctx); err != nil {
 		r.logf("take over containers: %v", err) // those of other stacks are no worse for it
 	}
-	ended := r.settle(ctx, live)
+	r.settle(ctx, live)
 	for _, n := range r.networks.List() { // after a reboot they are on record only
 		if _, _, err := r.networks.Ensure(ctx, n); err != nil {
 			r.logf("take over networks: %v", err)
@@ -73,8 +78,12 @@ func (r *Reconciler) takeover(ctx context.Context) error {
 	if err := r.networks.Sweep(ctx, live); err != nil {
 		return fmt.Errorf("take over networks: %w", err)
 	}
-	for _, v := range ended {
-		r.spawn(func() { r.ended(r.stack(v.Stack), v.ID) })
+	names, err := r.Stacks()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		r.wake(r.stack(name))
 	}
 	return nil
 }
@@ -83,8 +92,8 @@ func (r *Reconciler) takeover(ctx context.Context) error {
 const atOnce = 8
 
 // settle watches over the containers that run, gives back what those that ended hold, and removes those that a crash left
-// half-made or that were made for a run that is over. It returns those that ended, for their restart policies.
-func (r *Reconciler) settle(ctx context.Context, live map[string]bool) (ended []runtime.View) {
+// half-made or that were made for a run that is over. Those that are to run again are left to the loop, which knows the order.
+func (r *Reconciler) settle(ctx context.Context, live map[string]bool) {
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for _, v := range r.engine.List("") {
@@ -102,8 +111,8 @@ func (r *Reconciler) settle(ctx context.Context, live map[string]bool) (ended []
 			r.monitor(s, v)
 			r.resumeHooks(v.ID)
 		default:
-			if v.Intent == runtime.IntentRun {
-				ended = append(ended, v)
+			if shouldRestart(v) {
+				s.keeper(v.ID).hand()
 			}
 			group.Go(func() error {
 				k := s.keeper(v.ID)
@@ -123,5 +132,4 @@ func (r *Reconciler) settle(ctx context.Context, live map[string]bool) (ended []
 		}
 	}
 	_ = group.Wait() // none returns an error
-	return ended
 }

@@ -34,6 +34,8 @@ const (
 	IntentNone Intent = ""     // created, never started
 	IntentRun  Intent = "run"  // started by an operation
 	IntentStop Intent = "stop" // stopped by a user or an operation
+	// IntentHalt: stopped by an operation that goes on to start it, or what takes its place. Only a crash lets it be seen.
+	IntentHalt Intent = "halt"
 )
 
 // Network modes of a container.

@@ -17,13 +17,23 @@ const DefaultStopGrace = 10 * time.Second
 // Stop ends a container's process: its stop signal, the grace period, then SIGKILL. It returns when the process is gone.
 // grace nil takes the service's stop_grace_period. Stopping what does not run succeeds.
 func (e *Engine) Stop(ctx context.Context, id string, grace *time.Duration) error {
+	return e.end(ctx, id, grace, IntentStop)
+}
+
+// Halt is Stop by who goes on to start the container, or what takes its place: its record says so, for whoever finds it after
+// a crash.
+func (e *Engine) Halt(ctx context.Context, id string, grace *time.Duration) error {
+	return e.end(ctx, id, grace, IntentHalt)
+}
+
+func (e *Engine) end(ctx context.Context, id string, grace *time.Duration, intent Intent) error {
 	c, err := e.get(id)
 	if err != nil {
 		return err
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	if err := c.update(func(r *Record) { r.Intent = IntentStop }); err != nil {
+	if err := c.update(func(r *Record) { r.Intent = intent }); err != nil {
 		return err
 	}
 	v := c.View()

@@ -43,7 +43,7 @@ func New(t testing.TB) *Host {
 	}
 	t.Cleanup(h.clean)
 	h.OpenImages()
-	loaded, err := h.Images.Load(h.Context(), bytes.NewReader(h.rootfs()), image.LoadOptions{
+	loaded, err := h.Images.Load(h.Context(), bytes.NewReader(h.Rootfs()), image.LoadOptions{
 		Name:   Image,
 		Config: &image.Config{ImageConfig: ocispec.ImageConfig{Entrypoint: []string{"/box"}, Volumes: map[string]struct{}{"/data": {}}}},
 	})
@@ -78,7 +78,8 @@ func (h *Host) Options() runtime.Options {
 
 func (h *Host) logf(format string, args ...any) { h.Logf(format, args...) }
 
-func (h *Host) rootfs() []byte {
+// Rootfs is the archive of the image's root filesystem.
+func (h *Host) Rootfs() []byte {
 	box, err := os.ReadFile(filepath.Join(os.Getenv(programs), "box"))
 	h.Must(err)
 	var out bytes.Buffer

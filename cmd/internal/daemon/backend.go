@@ -150,9 +150,7 @@ func (b *backend) op(op string, req api.OpRequest) (reconciler.Op, error) {
 	switch op {
 	case "down":
 		return func(o *planner.Observed, d *spec.Stack) (planner.Plan, error) {
-			return planner.Down(o, d, planner.DownOptions{
-				Services: req.Services, Volumes: req.Volumes, Images: req.Images, RemoveOrphans: req.RemoveOrphans, Timeout: req.Timeout,
-			})
+			return planner.Down(o, d, downOptions(req))
 		}, nil
 	case "stop":
 		return func(o *planner.Observed, d *spec.Stack) (planner.Plan, error) {
@@ -189,6 +187,12 @@ func (b *backend) op(op string, req api.OpRequest) (reconciler.Op, error) {
 	return nil, &api.Error{Code: api.Invalid, Message: fmt.Sprintf("no such operation: %q", op)}
 }
 
+func downOptions(req api.OpRequest) planner.DownOptions {
+	return planner.DownOptions{
+		Services: req.Services, Volumes: req.Volumes, Images: req.Images, RemoveOrphans: req.RemoveOrphans, Timeout: req.Timeout,
+	}
+}
+
 func cmpOr(s, other string) string {
 	if s == "" {
 		return other
@@ -206,9 +210,11 @@ func (b *backend) Op(ctx context.Context, op, stack string, req api.OpRequest, s
 		ctx, cancel = context.WithTimeout(ctx, req.WaitTimeout)
 		defer cancel()
 	}
-	changed, err := b.reconciler.Do(ctx, stack, req.Stack, do, b.sink(ctx, send, false))
-	if err == nil && op == "down" {
-		err = b.reconciler.Forget(ctx, stack)
+	var changed int
+	if op == "down" {
+		changed, err = b.reconciler.Down(ctx, stack, req.Stack, downOptions(req), b.sink(ctx, send, false))
+	} else {
+		changed, err = b.reconciler.Do(ctx, stack, req.Stack, do, b.sink(ctx, send, false))
 	}
 	return b.result(ctx, stack, changed, err)
 }

@@ -1,0 +1,281 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/stack-run/stack/planner"
+	"github.com/stack-run/stack/spec"
+)
+
+// The loop keeps a stack as operations have asked for it. It is level-triggered: whatever woke it, it looks at what is there,
+// plans as `up` does, and executes what can be done now. It never waits for a condition: what comes after one is left to the
+// pass that the condition's coming true wakes. Users go first: a pass makes way for an operation.
+const (
+	// gather is how long a pass waits for what comes along with what woke it: a bridge that goes is many events.
+	gather = 20 * time.Millisecond
+	// fullPass is how often everything is looked at without an event: the second net.
+	fullPass = 5 * time.Minute
+)
+
+// loop is what is kept of one stack between passes.
+type loop struct {
+	mu     sync.Mutex
+	woken  bool // since the pass at work began
+	busy   bool // somebody is about to make a pass, or at it
+	alarm  *time.Timer
+	yield  context.CancelFunc // ends the pass at work
+	wanted int                // operations that wait for the stack
+	err    error              // why the last pass could not plan
+
+	troubles troubles
+}
+
+// wake has a pass made soon.
+func (r *Reconciler) wake(s *stack) {
+	l := &s.loop
+	l.mu.Lock()
+	l.woken = true
+	begin := !l.busy
+	l.busy = true
+	l.mu.Unlock()
+	if begin {
+		r.spawn(func() { r.keepUp(s) })
+	}
+}
+
+// keepUp makes passes until nothing has happened since the last one began.
+func (r *Reconciler) keepUp(s *stack) {
+	l := &s.loop
+	for {
+		select {
+		case <-time.After(gather):
+		case <-r.ctx.Done():
+			return
+		}
+		l.mu.Lock()
+		l.woken = false
+		l.mu.Unlock()
+		next := r.pass(s)
+		l.mu.Lock()
+		if l.alarm != nil {
+			l.alarm.Stop()
+			l.alarm = nil
+		}
+		if !next.IsZero() {
+			l.alarm = time.AfterFunc(time.Until(next), func() { r.wake(s) })
+		}
+		again := l.woken
+		l.busy = again
+		l.mu.Unlock()
+		if !again {
+			return
+		}
+	}
+}
+
+// lockForLoop takes the stack for a pass, which ends with yield when a user's operation wants it.
+func (s *stack) lockForLoop(ctx context.Context, yield context.CancelFunc) (unlock func(), err error) {
+	select {
+	case s.op <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	s.loop.mu.Lock()
+	s.loop.yield = yield
+	if s.loop.wanted > 0 {
+		yield()
+	}
+	s.loop.mu.Unlock()
+	return func() {
+		s.loop.mu.Lock()
+		s.loop.yield = nil
+		s.loop.mu.Unlock()
+		<-s.op
+	}, nil
+}
+
+// want asks the pass at work to make way, until the returned function is called.
+func (l *loop) want() (done func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wanted++
+	if l.yield != nil {
+		l.yield()
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.wanted--
+	}
+}
+
+// pass looks at a stack and does what can be done now. It returns when to look again without an event; zero is never.
+func (r *Reconciler) pass(s *stack) (next time.Time) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	unlock, err := s.lockForLoop(ctx, cancel)
+	if err != nil {
+		return time.Time{}
+	}
+	defer unlock()
+	w, err := r.wish(ctx, s)
+	s.loop.mu.Lock()
+	s.loop.err = err
+	s.loop.mu.Unlock()
+	look := planner.Action{Kind: "look", Address: "stack." + s.name}
+	switch {
+	case ctx.Err() != nil:
+		return time.Now() // after the operation that wanted the stack
+	case err != nil:
+		r.logf("stack %s can't be kept up: %v", s.name, err)
+		s.loop.troubles.tried(look, err, time.Now())
+		return s.loop.troubles.next(time.Now())
+	case w == nil:
+		return time.Time{}
+	}
+	now := time.Now()
+	s.loop.troubles.forget(w.plan, now)
+	plan := r.doable(ctx, s, w, now)
+	if len(plan.Actions) > 0 {
+		x := r.execution(s.name, w.desired, r.loopSink(ctx, s))
+		x.images = w.images
+		err := x.run(ctx, plan)
+		if err == nil && w.after != nil && ctx.Err() == nil {
+			err = w.after(ctx)
+		}
+		if ctx.Err() != nil {
+			return time.Now()
+		}
+		if err != nil && w.after != nil {
+			s.loop.troubles.tried(look, err, time.Now())
+		}
+	} else if w.after != nil && len(w.plan.Actions) == 0 {
+		if err := w.after(ctx); err != nil {
+			r.logf("stack %s: %v", s.name, err)
+			s.loop.troubles.tried(look, err, time.Now())
+		}
+	}
+	next = now.Add(jitter(fullPass))
+	if retry := s.loop.troubles.next(time.Now()); !retry.IsZero() && retry.Before(next) {
+		next = retry
+	}
+	return next
+}
+
+// wish is what the loop wants of a stack.
+type wish struct {
+	plan     planner.Plan
+	desired  *spec.Stack
+	observed *planner.Observed
+	images   map[string]string           // by service: what its containers are made from
+	after    func(context.Context) error // when all of the plan is done
+	observe  bool                        // drift is reported only
+}
+
+// wish plans what is to be done about a stack, by what operations have asked for; nil where nothing was asked.
+func (r *Reconciler) wish(ctx context.Context, s *stack) (*wish, error) {
+	in, err := r.intentOf(s)
+	if err != nil {
+		return nil, err
+	}
+	desired, err := r.desiredState(s)
+	if err != nil {
+		return nil, err
+	}
+	if in.Down != nil {
+		return r.wishDown(ctx, s, in, desired)
+	}
+	if desired == nil {
+		return nil, nil
+	}
+	opts := planner.Options{
+		NoDeps: true, KeepStopped: true, Pull: "missing", RemoveOrphans: in.Orphans, IgnoreOrphans: !in.Orphans,
+		Scale: map[string]int{}, AsIs: map[string]bool{}, Idle: map[string]bool{},
+	}
+	w := &wish{desired: desired, images: map[string]string{}, observe: in.Suspended || desired.Policy.Reconcile == spec.Observe}
+	for name, k := range in.Services {
+		if desired.Services[name] == nil {
+			continue
+		}
+		opts.Services = append(opts.Services, name)
+		opts.AsIs[name], opts.Idle[name] = k.AsIs, k.Idle
+		if k.Replicas != nil {
+			opts.Scale[name] = *k.Replicas
+		}
+		if k.Image != "" {
+			w.images[name] = k.Image
+		}
+	}
+	if len(opts.Services) == 0 {
+		return nil, nil
+	}
+	if w.observed, err = r.observe(ctx, s.name, desired); err != nil {
+		return nil, err
+	}
+	count := map[string]int{}
+	for i := range w.observed.Containers {
+		c := &w.observed.Containers[i]
+		if !c.OneOff {
+			count[c.Service]++
+		}
+		if w.images[c.Service] == c.ImageID {
+			c.ImageID = "" // as asked for, whatever the tag points to by now
+		}
+	}
+	for name, k := range in.Services {
+		if k.Stopped && desired.Services[name] != nil {
+			want := desired.Services[name].Replicas
+			if k.Replicas != nil {
+				want = *k.Replicas
+			}
+			opts.Scale[name] = min(want, count[name])
+		}
+	}
+	w.plan, err = planner.Up(desired, w.observed, opts)
+	return w, err
+}
+
+// doable are the actions of a wish that can be done now: not those under back-off, nor what comes after a condition that
+// doesn't hold yet. Of a stack that is only observed they are what restart policies ask for, which is no drift.
+func (r *Reconciler) doable(ctx context.Context, s *stack, w *wish, now time.Time) planner.Plan {
+	return w.plan.Without(func(a planner.Action) bool {
+		if w.observe && a.Reason != planner.RestartPolicy {
+			return true
+		}
+		if a.Kind == planner.Wait {
+			over, err := r.holds(ctx, s.name, a.Service, a.Condition)
+			return len(a.After) > 0 || !over && (err == nil || !a.Optional)
+		}
+		t := s.loop.troubles.of(a)
+		return t != nil && now.Before(t.Next)
+	})
+}
+
+// loopSink notes how the loop's actions end, and tells them to the log.
+func (r *Reconciler) loopSink(ctx context.Context, s *stack) Sink {
+	return func(e Event) {
+		a := e.Action
+		switch {
+		case a.Kind == planner.Wait:
+		case e.Kind == "done":
+			s.loop.troubles.tried(a, nil, time.Now())
+			r.logf("stack %s: %s %s: %s", s.name, a.Kind, a.Address, because(a))
+		case e.Kind == "fail" && !(ctx.Err() != nil && errors.Is(e.Err, context.Canceled)):
+			s.loop.troubles.tried(a, e.Err, time.Now())
+			r.logf("stack %s: %s failed: %v", s.name, a.Kind, e.Err)
+		case e.Kind == "warning":
+			r.logf("stack %s: %s: %s", s.name, a.Address, e.Text)
+		}
+	}
+}
+
+// because is an action's reason with its particulars.
+func because(a planner.Action) string {
+	if a.Detail == "" {
+		return string(a.Reason)
+	}
+	return string(a.Reason) + ": " + a.Detail
+}
