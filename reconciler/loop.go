@@ -158,11 +158,24 @@ func (r *Reconciler) pass(s *stack) (next time.Time) {
 			s.loop.troubles.tried(look, err, time.Now())
 		}
 	}
+	if len(w.plan.Actions) == 0 && w.after == nil {
+		r.finished(s)
+	}
 	next = now.Add(jitter(fullPass))
 	if retry := s.loop.troubles.next(time.Now()); !retry.IsZero() && retry.Before(next) {
 		next = retry
 	}
 	return next
+}
+
+// finished notes that the newest revision has come true, where the up that made it was interrupted.
+func (r *Reconciler) finished(s *stack) {
+	s.mu.Lock()
+	newest := s.newest
+	s.mu.Unlock()
+	if newest.Number > 0 && newest.Outcome == "" {
+		r.conclude(s, newest.Number, Converged, nil)
+	}
 }
 
 // wish is what the loop wants of a stack.
