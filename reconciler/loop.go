@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -29,6 +30,7 @@ type loop struct {
 	yield  context.CancelFunc // ends the pass at work
 	wanted int                // operations that wait for the stack
 	err    error              // why the last pass could not plan
+	others map[*stack]bool    // that wait for this one
 
 	troubles troubles
 }
@@ -44,6 +46,29 @@ func (r *Reconciler) wake(s *stack) {
 	if begin {
 		r.spawn(func() { r.keepUp(s) })
 	}
+}
+
+// wakeWith has a stack woken by the next change of another one, which it waits for.
+func (r *Reconciler) wakeWith(other string, s *stack) {
+	o := r.stack(other)
+	o.loop.mu.Lock()
+	defer o.loop.mu.Unlock()
+	if o.loop.others == nil {
+		o.loop.others = map[*stack]bool{}
+	}
+	o.loop.others[s] = true
+}
+
+// changed wakes a stack's loop, and those of stacks that wait for it.
+func (r *Reconciler) changed(s *stack) {
+	s.loop.mu.Lock()
+	others := s.loop.others
+	s.loop.others = nil
+	s.loop.mu.Unlock()
+	for other := range others {
+		r.wake(other)
+	}
+	r.wake(s)
 }
 
 // keepUp makes passes until nothing has happened since the last one began.
@@ -259,7 +284,10 @@ func (r *Reconciler) doable(ctx context.Context, s *stack, w *wish, now time.Tim
 			return true
 		}
 		if a.Kind == planner.Wait {
-			over, err := r.holds(ctx, s.name, a.Service, a.Condition)
+			if a.Stack != "" {
+				r.wakeWith(a.Stack, s)
+			}
+			over, err := r.holds(ctx, cmp.Or(a.Stack, s.name), a.Service, a.Condition)
 			return len(a.After) > 0 || !over && (err == nil || !a.Optional)
 		}
 		t := s.loop.troubles.of(a)

@@ -139,7 +139,7 @@ func (r *Reconciler) stack(name string) *stack {
 	s, ok := r.stacks[name]
 	if !ok {
 		s = &stack{name: name, op: make(chan struct{}, 1), keepers: map[string]*keeper{}, changed: make(chan struct{})}
-		s.awake = func() { r.wake(s) }
+		s.awake = func() { r.changed(s) }
 		r.stacks[name] = s
 	}
 	return s
