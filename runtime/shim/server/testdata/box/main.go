@@ -124,7 +124,7 @@ func run(name string, args []string) {
 			runtime.Gosched()
 		}
 	case "trap":
-		c := make(chan os.Signal, 1)
+		c := make(chan os.Signal, 16) // room for several at once: what finds none is dropped
 		signal.Notify(c)
 		fmt.Println("ready")
 		for sig := range c {
