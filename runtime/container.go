@@ -32,6 +32,8 @@ type Container struct {
 
 	// op serialises what changes the container: start, stop, remove.
 	op sync.Mutex
+
+	placing placing
 }
 
 // View is a copy of a container's record and state at one moment.

@@ -140,7 +140,7 @@ func (e *Engine) CgroupV2() bool { return e.host.CgroupV2 }
 func (e *Engine) add(r Record) *Container {
 	c := &Container{
 		dir: e.containerDir(r.Stack, r.ID), stack: r.Stack, service: r.Service, name: r.Name,
-		record: r, changed: make(chan struct{}),
+		record: r, changed: make(chan struct{}), placing: placing{turn: make(chan struct{}, 1)},
 	}
 	c.state = shim.State{ID: r.ID}
 	if s, err := shim.ReadState(c.dir); err == nil {
