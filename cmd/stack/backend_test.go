@@ -173,6 +173,11 @@ func (r *recorder) RemoveContainer(_ context.Context, stack, container string, f
 	r.note(fmt.Sprintf("rm %s %s %t %t", stack, container, force, volumes), nil)
 	return &api.Error{Code: api.NotFound, Message: "the daemon was faster"}
 }
+func (r *recorder) Place(_ context.Context, stack string, q api.PlaceRequest, _ string) (api.PlaceResult, error) {
+	r.note("place "+stack, q)
+	return api.PlaceResult{}, r.failure
+}
+
 func (r *recorder) Images(context.Context) ([]api.Image, error) { return r.images, r.failure }
 func (r *recorder) Image(_ context.Context, ref string) (any, error) {
 	return map[string]string{"ref": ref}, r.failure

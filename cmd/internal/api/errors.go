@@ -45,7 +45,7 @@ func (c Code) Status() int {
 		return http.StatusServiceUnavailable
 	case Denied:
 		return http.StatusForbidden
-	case NoSpace:
+	case NoSpace, ReadOnly:
 		return http.StatusInsufficientStorage
 	case Timeout:
 		return http.StatusGatewayTimeout

@@ -40,6 +40,7 @@ const (
 	Unavailable Code = "unavailable" // registry, network
 	Denied      Code = "denied"
 	NoSpace     Code = "no_space"
+	ReadOnly    Code = "read_only" // a file system
 	Timeout     Code = "timeout"
 	Canceled    Code = "canceled"
 	Failed      Code = "failed" // a container exited or is unhealthy

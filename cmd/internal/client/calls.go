@@ -110,6 +110,11 @@ func (c *Client) RemoveContainer(ctx context.Context, stack, container string, f
 	return c.call(ctx, "DELETE", stackPath(stack, "containers", container), q, nil, nil)
 }
 
+// Place makes files in the running containers of a service equal to this host's.
+func (c *Client) Place(ctx context.Context, stack string, req api.PlaceRequest) (result api.PlaceResult, err error) {
+	return result, c.call(ctx, "POST", stackPath(stack, "place"), nil, req, &result)
+}
+
 // Images lists the store.
 func (c *Client) Images(ctx context.Context) (images []api.Image, err error) {
 	return images, c.call(ctx, "GET", "/images", nil, nil, &images)

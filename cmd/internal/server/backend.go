@@ -43,6 +43,9 @@ type Backend interface {
 	Signal(ctx context.Context, stack, container, signal string) error
 	RemoveContainer(ctx context.Context, stack, container string, force, volumes bool) error
 
+	// Place makes files in the running containers of a service equal to files below the root folder from.
+	Place(ctx context.Context, stack string, req api.PlaceRequest, from string) (api.PlaceResult, error)
+
 	Images(context.Context) ([]api.Image, error)
 	Image(ctx context.Context, ref string) (any, error) // everything known, for inspect
 	PullImage(ctx context.Context, ref, platform string, send func(api.Event)) (api.Result, error)

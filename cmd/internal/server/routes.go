@@ -63,6 +63,7 @@ func (s *Server) routes(gitops GitOps) http.Handler {
 
 	s.routeOperations(route)
 	s.routeContainers(route)
+	s.routePlace(route)
 	s.routeImages(route)
 	s.routeVolumesAndNetworks(route)
 	if gitops != nil {
