@@ -56,6 +56,13 @@ func planText(t *testing.T, c *goldenCase) string {
 	t.Helper()
 	s := parseDesired(t, c.desired)
 	s.parseObserved(t, c.observed)
+	if addresses, ok := strings.CutPrefix(c.command, "explain "); ok {
+		explanations, err := Explain(s.desired, s.observed, Options{}, strings.Fields(addresses))
+		if err != nil {
+			return "error: " + err.Error() + "\n"
+		}
+		return strings.TrimRight(RenderExplanations(explanations, RenderOptions{}), "\n") + "\n"
+	}
 	plan, err := s.run(t, c.command)
 	if err != nil {
 		return "error: " + err.Error() + "\n"

@@ -14,6 +14,7 @@ import (
 type RenderOptions struct {
 	Color   bool
 	Verbose bool // every action by itself, with what it comes after; values in full
+	Diff    bool // old and new values below each other, in full
 }
 
 // Render is the plan as text: what happens to each address, why, and what changed; then the notes and a line that counts.
@@ -181,7 +182,11 @@ func (r *renderer) changes(p Plan) {
 		cause := f.cause()
 		symbol := r.paint(v.color, fmt.Sprintf("%3s", v.symbol))
 		address := cause.Address + strings.Repeat(" ", width-utf8.RuneCountInString(cause.Address))
-		fmt.Fprintf(&r.b, "%s %s  %-8s  %s\n", symbol, r.paint(bold, address), v.word, because(cause))
+		word := v.word
+		if v.word == verbs[verbPull].word {
+			word = "would pull" // what it asks for beyond is known when it is done
+		}
+		fmt.Fprintf(&r.b, "%s %s  %-8s  %s\n", symbol, r.paint(bold, address), word, because(cause))
 		r.fields(f.changes())
 	}
 }
@@ -244,12 +249,6 @@ func because(a Action) string {
 	return fmt.Sprintf("%s: %s", a.Reason, printable(a.Detail))
 }
 
-func (r *renderer) fields(changes []spec.Change) {
-	for _, ch := range changes {
-		fmt.Fprintf(&r.b, "      %s: %s → %s\n", printable(ch.Path), r.value(ch.Old), r.value(ch.New))
-	}
-}
-
 // value is a field's value, cut short unless all is wanted.
 func (r *renderer) value(v string) string {
 	const most = 60
@@ -257,7 +256,7 @@ func (r *renderer) value(v string) string {
 		return "(none)"
 	}
 	v = printable(v)
-	if runes := []rune(v); !r.opts.Verbose && len(runes) > most {
+	if runes := []rune(v); !r.opts.Verbose && !r.opts.Diff && len(runes) > most {
 		return string(runes[:most-1]) + "…"
 	}
 	return v

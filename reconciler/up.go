@@ -18,6 +18,8 @@ type UpOptions struct {
 	planner.Options
 	// Cause of the revision that it makes.
 	Cause Cause
+	// Expect, unless nil, is what a plan was made from that was shown or saved: nothing is done when it is not so any more.
+	Expect *planner.Basis
 	// WaitTimeout bounds the whole operation when it waits (`--wait`); 0 doesn't.
 	WaitTimeout time.Duration
 }
@@ -60,19 +62,25 @@ func (r *Reconciler) Up(ctx context.Context, desired *spec.Stack, opts UpOptions
 	if err != nil {
 		return 0, err
 	}
-	images := observed.Images
+	if err := r.expected(opts.Expect, desired, observed, plan); err != nil {
+		return 0, err
+	}
+	revision, images := 0, observed.Images
 	if len(plan.Pulls()) > 0 {
 		images = nil // what their tags point to is known when they are pulled
 	}
-	if err := r.upIntent(s, desired, opts.Options, images); err != nil {
-		return 0, err
-	}
-	revision, err := r.begin(s, desired, observed, opts, 0)
-	if err != nil {
-		return 0, err
+	// Whether a plan that was saved still holds is known when its pulls are done: until then it is not what the stack is to be.
+	if opts.Expect == nil || images != nil {
+		if err := r.upIntent(s, desired, opts.Options, images); err != nil {
+			return 0, err
+		}
+		if revision, err = r.begin(s, desired, observed, opts, 0); err != nil {
+			return 0, err
+		}
 	}
 	changed, err := r.converge(ctx, s, desired, opts, plan, &revision, sink)
 	switch {
+	case revision == 0: // refused
 	case err == nil:
 		r.conclude(s, revision, Converged, nil)
 	case ctx.Err() == nil || opts.WaitTimeout > 0 && asked.Err() == nil:
@@ -88,6 +96,9 @@ func (r *Reconciler) converge(ctx context.Context, s *stack, desired *spec.Stack
 		var observed *planner.Observed
 		var err error
 		if plan, observed, changed, err = r.pullFirst(ctx, desired, &opts.Options, plan, sink); err != nil {
+			return changed, err
+		}
+		if err := expectedAfterPull(opts.Expect, plan); err != nil {
 			return changed, err
 		}
 		if err := r.upIntent(s, desired, opts.Options, observed.Images); err != nil {

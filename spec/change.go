@@ -9,6 +9,8 @@ type Change struct {
 	Path string `json:"path"`
 	Old  string `json:"old,omitempty"`
 	New  string `json:"new,omitempty"`
+	// Text is the difference of two contents of a config as a unified diff, where both are known and text.
+	Text string `json:"text,omitempty"`
 }
 
 // String is "path: old -> new".

@@ -32,6 +32,10 @@ type recorder struct {
 	volumes    []api.Volume
 	networks   []api.Network
 	plan       planner.Plan
+	basis      *planner.Basis
+	revisions  []api.Revision
+	detail     api.RevisionDetail
+	diff       api.DiffReply
 	up         func(ctx context.Context, send func(api.Event)) (api.Result, error)
 	op         func(ctx context.Context, op string) error
 	watch      func(ctx context.Context, send func(api.Container)) error
@@ -103,9 +107,9 @@ func (r *recorder) Watch(ctx context.Context, _ string, send func(api.Container)
 	}
 	return r.watch(ctx, send)
 }
-func (r *recorder) Plan(_ context.Context, q api.UpRequest) (planner.Plan, error) {
+func (r *recorder) Plan(_ context.Context, q api.UpRequest) (api.Proposal, error) {
 	r.note("plan "+q.Stack.Name, q.Options)
-	return r.plan, r.failure
+	return api.Proposal{Plan: r.plan, Basis: r.basis}, r.failure
 }
 func (r *recorder) Up(ctx context.Context, q api.UpRequest, send func(api.Event)) (api.Result, error) {
 	name := q.Stack.Name

@@ -49,7 +49,7 @@ func (f *convergeFlags) define(cmd *cobra.Command) {
 	flags.BoolVar(&f.build, "build", false, "Build images (not supported yet)")
 	flags.BoolVar(&f.noBuild, "no-build", false, "Accepted: nothing is built")
 	flags.IntVarP(&f.timeout, "timeout", "t", 0, "Seconds that a container has to stop")
-	flags.BoolVarP(&f.yes, "yes", "y", false, "Accepted: nothing is asked")
+	flags.BoolVarP(&f.yes, "yes", "y", false, "Go on without being asked (see --confirm)")
 }
 
 var pullPolicies = []string{"policy", "always", "missing", "never", "if_not_present"}

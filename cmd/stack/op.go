@@ -45,7 +45,7 @@ func (c *cli) op(ctx context.Context, op string, request api.OpRequest) error {
 		if err != nil {
 			return err
 		}
-		return c.printPlan(plan, "text")
+		return c.printPlan(plan)
 	}
 	progress := c.progress(op)
 	defer progress.Close()

@@ -190,7 +190,7 @@ func (c *cli) runOneOff(ctx context.Context, f runFlags, tty bool, name string, 
 	}
 	defer d.Close()
 	if c.dryRun {
-		_, err := c.showPlan(ctx, d, api.UpRequest{Stack: stack, Options: planner.Options{Services: []string{name}, NoDeps: f.noDeps}}, "text")
+		_, err := c.showPlan(ctx, d, api.UpRequest{Stack: stack, Options: planner.Options{Services: []string{name}, NoDeps: f.noDeps}})
 		return err
 	}
 	id, err := c.makeOneOff(ctx, d, request, f)

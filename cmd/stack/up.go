@@ -30,6 +30,8 @@ type upFlags struct {
 	watch          bool
 	menu           bool
 	command        string // that the revision is recorded with; empty is up
+	plan           string // a file
+	confirm        bool
 }
 
 func (c *cli) upCommand() *cobra.Command {
@@ -38,7 +40,14 @@ func (c *cli) upCommand() *cobra.Command {
 		Use:               "up [SERVICE...]",
 		Short:             "Create and start containers",
 		ValidArgsFunction: c.completeServices,
-		PreRunE:           func(cmd *cobra.Command, _ []string) error { return f.check(cmd) },
+		PreRunE: func(cmd *cobra.Command, args []string) error {
+			if f.plan != "" {
+				if err := checkPlanAlone(cmd, args); err != nil {
+					return err
+				}
+			}
+			return f.check(cmd)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.detach || f.noStart || c.dryRun {
 				return c.verb(func(ctx context.Context, services []string) error { return c.up(ctx, f, services) })(cmd, args)
@@ -62,6 +71,8 @@ func (c *cli) upCommand() *cobra.Command {
 	flags.BoolVar(&f.noPrefix, "no-log-prefix", false, "Output without the containers' names")
 	flags.BoolVar(&f.timestamps, "timestamps", false, "Output with times")
 	flags.BoolVarP(&f.watch, "watch", "w", false, "Watch source files (not supported yet)")
+	flags.StringVar(&f.plan, "plan", "", "Do what `stack plan -o FILE` saved, and refuse when what that was made from has moved since")
+	flags.BoolVar(&f.confirm, "confirm", false, "Show the plan and ask first")
 	flags.BoolVar(&f.menu, "menu", false, "Shortcuts while attached (not supported)")
 	return cmd
 }
@@ -110,21 +121,19 @@ func (f *upFlags) request(stack *spec.Stack, services []string) (api.UpRequest, 
 }
 
 func (c *cli) up(ctx context.Context, f upFlags, services []string) error {
-	stack, err := c.load(ctx, services)
+	request, err := c.upRequest(ctx, f, services)
 	if err != nil {
 		return err
 	}
+	stack := request.Stack
 	if len(stack.Services) == 0 && !c.allResources {
 		return errors.New("no service selected")
 	}
 	if f.exitCodeFrom != "" && stack.Services[f.exitCodeFrom] == nil {
 		return fmt.Errorf("--exit-code-from %s: no such service", f.exitCodeFrom)
 	}
-	request, err := f.request(stack, services)
-	if err != nil {
-		return err
-	}
-	attach, err := f.attached(stack, services)
+	f.noStart = f.noStart || request.Options.NoStart // as a saved plan says
+	attach, err := f.attached(stack, request.Options.Services)
 	if err != nil {
 		return err
 	}
@@ -134,8 +143,13 @@ func (c *cli) up(ctx context.Context, f upFlags, services []string) error {
 	}
 	defer d.Close()
 	if c.dryRun {
-		_, err := c.showPlan(ctx, d, request, "text")
+		_, err := c.showPlan(ctx, d, request)
 		return err
+	}
+	if f.confirm {
+		if err := c.confirm(ctx, d, &request, f.yes); err != nil {
+			return err
+		}
 	}
 	if !f.detach && !f.noStart {
 		return c.attachedUp(ctx, d, request, f, attach)
@@ -144,6 +158,18 @@ func (c *cli) up(ctx context.Context, f upFlags, services []string) error {
 	defer progress.Close()
 	_, err = d.Up(ctx, request, progress.Event)
 	return err
+}
+
+// upRequest is what the flags and the stack file, or a saved plan, ask of the daemon.
+func (c *cli) upRequest(ctx context.Context, f upFlags, services []string) (api.UpRequest, error) {
+	if f.plan != "" {
+		return c.planned(f)
+	}
+	stack, err := c.load(ctx, services)
+	if err != nil {
+		return api.UpRequest{}, err
+	}
+	return f.request(stack, services)
 }
 
 // attached are the services whose output an attached up shows, sorted.

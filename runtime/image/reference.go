@@ -69,3 +69,15 @@ func looksLikeID(s string) bool {
 	}
 	return strings.Trim(hex, "0123456789abcdef") == ""
 }
+
+// WithDigest is a reference that names an image with its digest beside its tag; a digest beats the tag. It is empty where
+// there is no digest, or an ID in place of a name.
+func WithDigest(ref, dgst string) (string, error) {
+	if dgst == "" || strings.HasPrefix(ref, "sha256:") {
+		return "", nil
+	}
+	name, _, _ := strings.Cut(ref, "@")
+	pinned := name + "@" + dgst
+	_, err := ParseReference(pinned)
+	return pinned, err
+}

@@ -83,8 +83,13 @@ type UpRequest struct {
 	Wait        bool          `json:"wait,omitempty"`
 	WaitTimeout time.Duration `json:"wait_timeout,omitempty"`
 	QuietPull   bool          `json:"quiet_pull,omitempty"`
-	// Command that the revision is recorded with; empty is up.
+	// Command and Ref that the revision is recorded with; an empty Command is up.
 	Command string `json:"command,omitempty"`
+	Ref     string `json:"ref,omitempty"`
+	// Expect is what a plan was made from that was shown or saved: the request is refused when it is not so any more.
+	Expect *planner.Basis `json:"expect,omitempty"`
+	// Explain are addresses to explain in the plan.
+	Explain []string `json:"explain,omitempty"`
 }
 
 // OpRequest asks for an operation on what runs: stop, start, restart, kill, rm, down, pause, unpause.

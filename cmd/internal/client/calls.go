@@ -31,7 +31,7 @@ func (c *Client) Containers(ctx context.Context, stack string) (containers []api
 }
 
 // Plan is what Up would do.
-func (c *Client) Plan(ctx context.Context, req api.UpRequest) (plan planner.Plan, err error) {
+func (c *Client) Plan(ctx context.Context, req api.UpRequest) (plan api.Proposal, err error) {
 	return plan, c.call(ctx, "POST", "/plan", nil, req, &plan)
 }
 

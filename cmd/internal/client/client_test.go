@@ -19,7 +19,6 @@ import (
 	"github.com/stack-run/stack/cmd/internal/api"
 	"github.com/stack-run/stack/cmd/internal/client"
 	"github.com/stack-run/stack/cmd/internal/server"
-	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/spec"
 )
 
@@ -35,8 +34,8 @@ type backend struct {
 }
 
 func (b *backend) Info(context.Context) api.DaemonInfo { return api.DaemonInfo{Version: "1.2", PID: 7} }
-func (b *backend) Plan(context.Context, api.UpRequest) (planner.Plan, error) {
-	return planner.Plan{}, &api.Error{Code: api.Conflict, Address: "service.web", Message: "no", Remedy: "yes"}
+func (b *backend) Plan(context.Context, api.UpRequest) (api.Proposal, error) {
+	return api.Proposal{}, &api.Error{Code: api.Conflict, Address: "service.web", Message: "no", Remedy: "yes"}
 }
 func (b *backend) Up(ctx context.Context, r api.UpRequest, send func(api.Event)) (api.Result, error) {
 	return b.up(ctx, r, send)

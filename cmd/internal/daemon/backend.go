@@ -116,18 +116,19 @@ func (b *backend) sink(ctx context.Context, send func(api.Event), quietPull bool
 	}
 }
 
-func (b *backend) Plan(ctx context.Context, req api.UpRequest) (planner.Plan, error) {
+func (b *backend) Plan(ctx context.Context, req api.UpRequest) (api.Proposal, error) {
 	req.Options.WaitHealthy = req.Wait
-	plan, err := b.reconciler.PlanUp(ctx, req.Stack, req.Options)
+	p, err := b.reconciler.Propose(ctx, req.Stack, req.Options, req.Explain)
 	if err != nil {
-		return plan, b.failure(ctx, err)
+		return api.Proposal{}, b.failure(ctx, err)
 	}
-	return plan, nil
+	return api.Proposal{Plan: p.Plan, Basis: &p.Basis, Explanations: p.Explanations}, nil
 }
 
 func (b *backend) Up(ctx context.Context, req api.UpRequest, send func(api.Event)) (api.Result, error) {
 	req.Options.WaitHealthy = req.Wait
-	opts := reconciler.UpOptions{Options: req.Options, WaitTimeout: req.WaitTimeout, Cause: cause(ctx, cmpOr(req.Command, "up"))}
+	opts := reconciler.UpOptions{Options: req.Options, WaitTimeout: req.WaitTimeout, Cause: cause(ctx, cmpOr(req.Command, "up")), Expect: req.Expect}
+	opts.Cause.Ref = req.Ref
 	changed, err := b.reconciler.Up(ctx, req.Stack, opts, b.sink(ctx, send, req.QuietPull))
 	return b.result(ctx, req.Stack.Name, changed, err)
 }

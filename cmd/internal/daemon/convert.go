@@ -237,6 +237,8 @@ var remedies = []struct {
 	{runtime.ErrNotRunning, "start it with `stack up` or `stack start`"},
 	{shim.ErrNoCommand, "check `command` and `entrypoint`: the program has to be in the image"},
 	{shim.ErrNotExec, "the file has to be an executable program of this machine's kind, with the x bit set"},
+	{reconciler.ErrNoRevision, "`stack history` lists those that are kept"},
+	{reconciler.ErrMoved, "make a new plan, and read it"},
 	{shim.ErrLost, "the stack's shim ended in the middle of it; try again"},
 }
 
@@ -304,6 +306,7 @@ var codes = []struct {
 	{reconciler.ErrNameTaken, api.Conflict},
 	{reconciler.ErrNoRevision, api.NotFound},
 	{reconciler.ErrContentChanged, api.Conflict},
+	{reconciler.ErrMoved, api.Conflict},
 	{syscall.ENOSPC, api.NoSpace},
 	{syscall.EADDRNOTAVAIL, api.Invalid},
 }

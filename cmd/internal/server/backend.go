@@ -14,6 +14,7 @@ import (
 // An operation whose context ends is cancelled as far as that leaves nothing half-made.
 type Backend interface {
 	Info(context.Context) api.DaemonInfo
+	RevisionBackend
 
 	Stacks(context.Context) ([]api.StackSummary, error)
 	Containers(ctx context.Context, stack string) ([]api.Container, error)
@@ -21,7 +22,7 @@ type Backend interface {
 	// one is sent once more with the state "removed". Attached `up` and `--abort-on-container-exit` follow it.
 	Watch(ctx context.Context, stack string, send func(api.Container)) error
 
-	Plan(context.Context, api.UpRequest) (planner.Plan, error)
+	Plan(context.Context, api.UpRequest) (api.Proposal, error)
 	Up(context.Context, api.UpRequest, func(api.Event)) (api.Result, error)
 	// Op runs one of down, stop, start, restart, kill, rm, pause, unpause on a stack.
 	Op(ctx context.Context, op, stack string, req api.OpRequest, send func(api.Event)) (api.Result, error)

@@ -1,0 +1,96 @@
+package spec
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestCompareTellsWhatDiffersInEachResource(t *testing.T) {
+	old := &Stack{
+		Name: "demo",
+		Services: map[string]*Service{
+			"web": {Name: "web", Image: "app:1", Position: "a:1:1"},
+			"old": {Name: "old", Image: "app:1"},
+		},
+		Networks: map[string]*Network{"front": {Key: "front", Name: "demo_front"}},
+		Volumes:  map[string]*Volume{"data": {Key: "data", Name: "demo_data"}},
+		Configs:  map[string]*File{"site": {Name: "site", File: "/site", Digest: "sha256:aaaaaaaaaaaaaaaa"}},
+		Secrets:  map[string]*File{"key": {Name: "key", Content: []byte("a"), Digest: "sha256:aaaaaaaaaaaaaaaa"}},
+	}
+	new := &Stack{
+		Name: "demo",
+		Services: map[string]*Service{
+			"web": {Name: "web", Image: "app:2", Position: "a:2:1"},
+			"new": {Name: "new", Image: "app:1"},
+		},
+		Networks: map[string]*Network{"front": {Key: "front", Name: "demo_front", Internal: true}},
+		Volumes:  map[string]*Volume{"data": {Key: "data", Name: "demo_data"}},
+		Configs:  map[string]*File{"site": {Name: "site", File: "/site", Digest: "sha256:bbbbbbbbbbbbbbbb"}},
+		Secrets:  map[string]*File{"key": {Name: "key", Content: []byte("b"), Digest: "sha256:bbbbbbbbbbbbbbbb"}},
+		Policy:   StackPolicy{History: 3},
+	}
+	var got strings.Builder
+	for _, d := range Compare(old, new) {
+		fmt.Fprintf(&got, "%s %s\n", d.Verb, d.Address)
+		for _, ch := range d.Changes {
+			if d.Verb == Changed {
+				fmt.Fprintf(&got, "  %s\n", ch)
+			}
+		}
+	}
+	const want = `added service.new
+removed service.old
+changed service.web
+  image: "app:1" -> "app:2"
+changed network.front
+  internal: (none) -> true
+changed config.site
+  content: "aaaaaaaaaaaa" -> "bbbbbbbbbbbb"
+changed secret.key
+  content: "(secret)" -> "(secret)"
+changed stack
+  x-stack.history: (none) -> 3
+`
+	if got.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
+	}
+	if same := Compare(old, old); len(same) > 0 {
+		t.Errorf("a stack differs from itself: %+v", same)
+	}
+}
+
+func TestWhatLooksLikeASecretIsRedacted(t *testing.T) {
+	for _, c := range []struct {
+		change Change
+		want   string
+	}{
+		{Change{Path: "environment.LOG_LEVEL", Old: `"info"`, New: `"debug"`}, `environment.LOG_LEVEL: "info" -> "debug"`},
+		{Change{Path: "environment.DB_PASSWORD", Old: `"a"`, New: `"b"`}, `environment.DB_PASSWORD: "(redacted)" -> "(redacted)"`},
+		{Change{Path: "environment.API_KEY", New: `"b"`}, `environment.API_KEY: (none) -> "(redacted)"`},
+		{Change{Path: "environment.GITHUB_TOKEN", Old: `"b"`}, `environment.GITHUB_TOKEN: "(redacted)" -> (none)`},
+		{Change{Path: "environment.MYSQL_PASS", New: `"b"`}, `environment.MYSQL_PASS: (none) -> "(redacted)"`},
+		{Change{Path: "environment.COMPASS", New: `"north"`}, `environment.COMPASS: (none) -> "north"`},
+		{Change{Path: "environment.DB_PASSWORD_FILE", New: `"/run/secrets/db"`}, `environment.DB_PASSWORD_FILE: (none) -> "/run/secrets/db"`},
+		{Change{Path: "environment.URL", New: `"postgres://app:hunter2@db/app"`}, `environment.URL: (none) -> "postgres://app:(redacted)@db/app"`},
+		{Change{Path: "command", New: `["redis-server","--requirepass","x","--token=abc"]`}, `command: (none) -> ["redis-server","--requirepass","x","--token=(redacted)"]`},
+		{Change{Path: "logging.options.splunk-token", New: `"x"`}, `logging.options.splunk-token: (none) -> "(redacted)"`},
+	} {
+		if got := c.change.Redact().String(); got != c.want {
+			t.Errorf("%s\nwant %s", got, c.want)
+		}
+	}
+	s := &Stack{
+		Services: map[string]*Service{"web": {
+			Name: "web", Environment: map[string]string{"TOKEN": "hunter2", "URL": "http://a:hunter2@b"}, Command: &[]string{"--password=hunter2"},
+		}},
+		Volumes: map[string]*Volume{"nas": {DriverOpts: map[string]string{"o": "username=a,password=hunter2"}}},
+		Secrets: map[string]*File{"s": {Content: []byte("hunter2")}},
+	}
+	if text := string(mustJSON(s.Redact())); strings.Contains(text, "hunter2") || strings.Contains(text, "aHVudGVyMg") {
+		t.Errorf("the secret is still there: %s", text)
+	}
+	if !strings.Contains(string(mustJSON(s)), "hunter2") {
+		t.Error("the stack itself was changed")
+	}
+}
