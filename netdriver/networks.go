@@ -264,19 +264,6 @@ func (m *Manager) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// Observe tells in words what the kernel lacks of a network; nothing when all is there.
-func (m *Manager) Observe(ctx context.Context, name string) ([]string, error) {
-	n, err := m.Get(name)
-	if err != nil {
-		return nil, err
-	}
-	d, err := m.driver(n)
-	if err != nil {
-		return nil, err
-	}
-	return d.Observe(ctx, m.withVirtual(n))
-}
-
 // checkSubnet refuses a subnet that contradicts itself.
 func checkSubnet(s Subnet) error {
 	if !s.Prefix.IsValid() {

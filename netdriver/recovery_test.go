@@ -7,48 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
 	"github.com/stack-run/stack/netdriver"
 )
-
-func TestDriftIsSeenAndRepaired(t *testing.T) {
-	d := newDaemon(t)
-	n := d.network(bridged("n"))
-	c := d.run("web", []string{"n"}, netdriver.Port{HostPort: 7040, Target: 80, Protocol: "tcp"})
-	serve(t, c.Namespace, "web", 80)
-	breakings := map[string]func() error{
-		"the firewall was flushed": func() error {
-			conn := must(nftables.New())
-			conn.FlushRuleset()
-			return conn.Flush()
-		},
-		"forwarding was switched off": func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644) },
-		"the bridge is down":          func() error { return netlink.LinkSetDown(must(netlink.LinkByName(n.Link))) },
-		"the bridge lost its address": func() error {
-			br := must(netlink.LinkByName(n.Link))
-			return netlink.AddrDel(br, &must(netlink.AddrList(br, netlink.FAMILY_V4))[0])
-		},
-	}
-	for situation, do := range breakings {
-		t.Run(situation, func(t *testing.T) {
-			if err := do(); err != nil {
-				t.Fatal(err)
-			}
-			if drift := must(d.Observe(ctx, "n")); len(drift) == 0 {
-				t.Error("not noticed")
-			}
-			d.network(bridged("n"))
-			if drift := must(d.Observe(ctx, "n")); len(drift) > 0 {
-				t.Errorf("after the repair: %q", drift)
-			}
-			if got, err := call(t, nil, "tcp", "127.0.0.1:7040"); !strings.HasPrefix(got, "web") {
-				t.Errorf("published port after the repair: %q, %v", got, err)
-			}
-		})
-	}
-}
 
 func TestDaemonKilledAndStartedAgain(t *testing.T) {
 	d := newDaemon(t)

@@ -158,6 +158,13 @@ type Answerer interface {
 	Answer(ctx context.Context, n Network) error
 }
 
+// SandboxObserver is a Driver that can tell what is missing of sandboxes' links.
+type SandboxObserver interface {
+	// ObserveSandboxes tells in words, by container id, what is missing or differs of endpoints on the driver's networks,
+	// which are given by name. Whoever lacks nothing, or is gone, is left out.
+	ObserveSandboxes(ctx context.Context, networks map[string]Network, sandboxes []Sandbox) (map[string][]string, error)
+}
+
 // Driver makes the links of one kind of network. Every method is idempotent; Remove and Disconnect of what is not
 // there succeed.
 type Driver interface {

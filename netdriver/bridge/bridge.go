@@ -28,9 +28,10 @@ type Driver struct {
 }
 
 var (
-	_ netdriver.Driver   = (*Driver)(nil)
-	_ netdriver.Sweeper  = (*Driver)(nil)
-	_ netdriver.Answerer = (*Driver)(nil)
+	_ netdriver.Driver          = (*Driver)(nil)
+	_ netdriver.Sweeper         = (*Driver)(nil)
+	_ netdriver.Answerer        = (*Driver)(nil)
+	_ netdriver.SandboxObserver = (*Driver)(nil)
 )
 
 // New gives the driver of the daemon known by seed (its root folder), which enters its bridges in fw.
@@ -237,39 +238,6 @@ func deleteLink(l netlink.Link) error {
 		return fmt.Errorf("remove link %s: %w", l.Attrs().Name, err)
 	}
 	return nil
-}
-
-// Observe implements netdriver.Driver.
-func (d *Driver) Observe(_ context.Context, n netdriver.Network) ([]string, error) {
-	if n.Link == "" {
-		return []string{fmt.Sprintf("bridge %s is not on record", d.linkName(n))}, nil
-	}
-	l, err := netlink.LinkByName(n.Link)
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return []string{fmt.Sprintf("bridge %s is missing", n.Link)}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("bridge %s: %w", n.Link, err)
-	}
-	var drift []string
-	if l.Attrs().Flags&net.FlagUp == 0 {
-		drift = append(drift, fmt.Sprintf("bridge %s is down", n.Link))
-	}
-	have, err := netlink.AddrList(l, netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, fmt.Errorf("bridge %s: %w", n.Link, err)
-	}
-	for _, want := range append(gateways(n), virtual(n)...) {
-		found := false
-		for _, a := range have {
-			found = found || a.IPNet.String() == want.String()
-		}
-		if !found {
-			drift = append(drift, fmt.Sprintf("bridge %s lacks its address %s", n.Link, want))
-		}
-	}
-	words, err := d.fw.Observe(d.entry(n, mustParse(n)))
-	return append(drift, words...), err
 }
 
 func mustParse(n netdriver.Network) options {

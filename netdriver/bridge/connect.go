@@ -95,8 +95,8 @@ func (d *Driver) plug(h *netlink.Handle, br netlink.Link, n netdriver.Network, o
 	}
 	err = p.add()
 	if errors.Is(err, syscall.EEXIST) {
-		if complete(in, e) {
-			return nil
+		if has(in, e) {
+			return d.mend(h, in, netns.NsHandle(ns.Fd()), br, n, o, p.host, e)
 		}
 		// Left by a daemon that died half-way, or by an earlier sandbox of the container.
 		if old, findErr := h.LinkByName(p.host); findErr == nil {
@@ -208,26 +208,35 @@ func macOf(e netdriver.Endpoint) net.HardwareAddr {
 	return hardwareAddr(e.IPv6.Addr())
 }
 
-// complete tells whether the sandbox already has the endpoint's interface with its addresses.
-func complete(in *netlink.Handle, e netdriver.Endpoint) bool {
+// has tells whether the sandbox has the endpoint's interface.
+func has(in *netlink.Handle, e netdriver.Endpoint) bool {
 	l, err := in.LinkByName(e.Interface)
-	if err != nil || l.Attrs().HardwareAddr.String() != macOf(e).String() {
-		return false
-	}
-	have, err := in.AddrList(l, netlink.FAMILY_ALL)
+	return err == nil && l.Attrs().HardwareAddr.String() == macOf(e).String()
+}
+
+// mend brings a pair that is there to what it should be, without disturbing what goes through it.
+func (d *Driver) mend(h, in *netlink.Handle, ns netns.NsHandle, br netlink.Link, n netdriver.Network, o portOptions, host string, e netdriver.Endpoint) error {
+	port, err := h.LinkByName(host)
 	if err != nil {
-		return false
+		return fmt.Errorf("port %s: %w", host, err)
 	}
-	for _, want := range []netip.Prefix{e.IPv4, e.IPv6} {
-		found := !want.IsValid()
-		for _, a := range have {
-			found = found || a.IPNet.String() == want.String()
+	if port.Attrs().MasterIndex != br.Attrs().Index {
+		if err := h.LinkSetMaster(port, br); err != nil {
+			return fmt.Errorf("port %s: put it on bridge %s: %w", host, n.Link, err)
 		}
-		if !found {
-			return false
+		if err := tunePort(h, o, host); err != nil {
+			return err
 		}
 	}
-	return true
+	if port.Attrs().Flags&net.FlagUp == 0 {
+		if err := h.LinkSetUp(port); err != nil {
+			return fmt.Errorf("port %s: %w", host, err)
+		}
+	}
+	if err := configure(in, ns, n, e); err != nil {
+		return err
+	}
+	return settle(h, host)
 }
 
 // configure gives the interface its addresses and routes.
@@ -248,17 +257,9 @@ func configure(in *netlink.Handle, ns netns.NsHandle, n netdriver.Network, e net
 			return fmt.Errorf("interface %s: %w", e.Interface, err)
 		}
 	}
-	if !e.Gateway || n.Internal {
-		return nil
-	}
-	for _, s := range n.Subnets {
-		for _, p := range families {
-			if !s.Gateway.IsValid() || !s.Prefix.Contains(p.Addr()) {
-				continue
-			}
-			if err := in.RouteReplace(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: s.Gateway.AsSlice()}); err != nil {
-				return fmt.Errorf("interface %s: default route by %s: %w", e.Interface, s.Gateway, err)
-			}
+	for _, gateway := range defaultRoutes(n, e) {
+		if err := in.RouteReplace(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: gateway.AsSlice()}); err != nil {
+			return fmt.Errorf("interface %s: default route by %s: %w", e.Interface, gateway, err)
 		}
 	}
 	return nil

@@ -45,6 +45,13 @@ func UpdateRecord(dir, network string, r Record) error {
 	return WriteRecord(dir, network, r)
 }
 
+// HasRecord tells whether a container's record is in place as r says.
+func HasRecord(dir, network string, r Record) bool {
+	want, err := json.Marshal(r)
+	have, readErr := os.ReadFile(filepath.Join(dir, network, r.ContainerID+recordSuffix))
+	return err == nil && readErr == nil && string(have) == string(want)
+}
+
 // RemoveRecord removes a container's record on one network; none is no error.
 func RemoveRecord(dir, network, id string) error {
 	err := os.Remove(filepath.Join(dir, network, id+recordSuffix))

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 
@@ -10,6 +11,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// redirectTable is the name of the table in a container's network namespace.
+const redirectTable = "stack-dns"
+
+// redirectRules is how many rules it has.
+const redirectRules = 2
+
+// Redirected tells whether a network namespace has the rules of Redirect.
+func Redirected(netns *os.File) (bool, error) {
+	c, err := nftables.New(nftables.WithNetNSFd(int(netns.Fd())))
+	if err != nil {
+		return false, err
+	}
+	t := &nftables.Table{Name: redirectTable, Family: nftables.TableFamilyIPv4}
+	rules, err := c.GetRules(t, &nftables.Chain{Name: redirectChain, Table: t})
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return len(rules) == redirectRules, err
+}
+
+const redirectChain = "output"
+
 // Redirect sends what programs in a network namespace address to from (UDP and TCP) to another port of the same
 // address. So the name service can answer at port 53 of 127.0.0.11 while the container's own program has port 53 of all
 // other addresses, the wildcard included. The rules live in the namespace and go with it. Calling it again is no error.
@@ -18,10 +41,10 @@ func Redirect(netns *os.File, from netip.AddrPort, port uint16) error {
 	if err != nil {
 		return err
 	}
-	t := c.AddTable(&nftables.Table{Name: "stack-dns", Family: nftables.TableFamilyIPv4})
+	t := c.AddTable(&nftables.Table{Name: redirectTable, Family: nftables.TableFamilyIPv4})
 	accept := nftables.ChainPolicyAccept
 	out := c.AddChain(&nftables.Chain{
-		Name: "output", Table: t, Type: nftables.ChainTypeNAT, Policy: &accept,
+		Name: redirectChain, Table: t, Type: nftables.ChainTypeNAT, Policy: &accept,
 		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityRef(-100),
 	})
 	c.FlushTable(t)

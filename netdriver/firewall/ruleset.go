@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// revision names the marker set of a complete table. It changes whenever the rules below do, so that a newer daemon
+// revision begins the name of a complete table's marker set. It changes whenever the rules below do, so that a newer daemon
 // rebuilds the rules of an older one in place, keeping the elements (and so every published port).
 const (
 	revisions = "rules-"
@@ -121,6 +121,9 @@ func local(iif bool, op expr.CmpOp) []expr.Any {
 }
 
 const dnatDone = 1 << 5 // IPS_DST_NAT of conntrack's status
+
+// chains are the names of all.
+var chains = []string{"publish", "virtual", "held", "raw", "hold-prerouting", "hold-output", "prerouting", "output", "forward", "input", "postrouting"}
 
 // addChains adds the rules. They never change with networks or ports:
 //

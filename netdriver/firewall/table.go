@@ -139,30 +139,6 @@ func (t *Table) Drop() error {
 	return t.drop()
 }
 
-// links reads the sets of links: set name to link names. unix.ENOENT when the table is missing.
-func (t *Table) links() (map[string]map[string]bool, error) {
-	c, err := nftables.New()
-	if err != nil {
-		return nil, err
-	}
-	s := newSchema(t.name)
-	if err := exists(c, s.bridges); err != nil {
-		return nil, err
-	}
-	out := map[string]map[string]bool{}
-	for _, set := range []*nftables.Set{s.bridges, s.internal, s.masquerade4, s.masquerade6} {
-		elements, err := c.GetSetElements(set)
-		if err != nil {
-			return nil, err
-		}
-		out[set.Name] = map[string]bool{}
-		for _, e := range elements {
-			out[set.Name][string(bytes.TrimRight(e.Key, "\x00"))] = true
-		}
-	}
-	return out, nil
-}
-
 func addLink(c *nftables.Conn, s *schema, n Network) error {
 	key := ifname(n.Link)
 	element := []nftables.SetElement{{Key: key}}
@@ -185,7 +161,7 @@ func addLink(c *nftables.Conn, s *schema, n Network) error {
 
 func removeLink(c *nftables.Conn, s *schema, link string, have map[string]map[string]bool) error {
 	key := ifname(link)
-	if have[s.bridges.Name][link] {
+	if have[s.intra.Name][link] {
 		if err := c.SetDeleteElements(s.intra, []nftables.SetElement{{Key: append(bytes.Clone(key), key...)}}); err != nil {
 			return err
 		}

@@ -2,7 +2,9 @@ package firewall_test
 
 import (
 	"net/netip"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
@@ -137,7 +139,16 @@ func TestNewerRulesKeepPublishedPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	kernel := &nftables.Table{Name: tab.Name(), Family: nftables.TableFamilyINet}
-	c.DelSet(&nftables.Set{Table: kernel, Name: "rules-3"})
+	sets, err := c.GetSets(kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range sets {
+		if strings.HasPrefix(set.Name, "rules-") {
+			c.DelSet(set)
+		}
+	}
+	c.AddSet(&nftables.Set{Table: kernel, Name: "rules-0", KeyType: nftables.TypeIFName}, nil)
 	c.AddRule(&nftables.Rule{Table: kernel, Chain: &nftables.Chain{Name: "forward", Table: kernel}})
 	if err := c.Flush(); err != nil {
 		t.Fatal(err)
@@ -183,4 +194,42 @@ func TestNetworksComeAndGo(t *testing.T) {
 		t.Errorf("removed twice: %v", err)
 	}
 	drivertest.NoTables(t)
+}
+
+func TestAlteredRulesAreSeenAndMended(t *testing.T) {
+	n := firewall.Network{Link: "br0", Masquerade4: true, Virtual: []netip.Addr{netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fd00::9")}}
+	tab := table(t)
+	again := func() *firewall.Table { return firewall.Open("test") } // a daemon that has not made it
+	for situation, damage := range map[string]string{
+		"a rule was added":               "insert rule inet stack-test forward accept",
+		"rules were removed":             "flush chain inet stack-test prerouting",
+		"a policy was changed":           "chain inet stack-test forward { policy drop; }",
+		"a chain was added":              "add chain inet stack-test stray { type filter hook forward priority 5; policy drop; }",
+		"the bridge was taken out":       `delete element inet stack-test bridges { "br0" }`,
+		"the bridge is closed to itself": `delete element inet stack-test intra { "br0" . "br0" }`,
+		"no way out":                     `delete element inet stack-test masquerade4 { "br0" }`,
+		"a virtual address was removed":  "delete element inet stack-test answered4 { 10.0.0.9 }",
+		"the table was removed":          "delete table inet stack-test",
+	} {
+		t.Run(situation, func(t *testing.T) {
+			if err := tab.AddNetworks(n); err != nil {
+				t.Fatal(err)
+			}
+			if drift, err := again().Observe(n); err != nil || len(drift) > 0 {
+				t.Fatalf("before: %q, %v", drift, err)
+			}
+			if out, err := exec.Command("nft", damage).CombinedOutput(); err != nil {
+				t.Fatalf("nft %s: %s", damage, out)
+			}
+			if drift, err := tab.Observe(n); err != nil || len(drift) == 0 {
+				t.Errorf("not noticed: %q, %v", drift, err)
+			}
+			if err := tab.AddNetworks(n); err != nil {
+				t.Fatal(err)
+			}
+			if drift, err := again().Observe(n); err != nil || len(drift) > 0 {
+				t.Errorf("after the repair: %q, %v", drift, err)
+			}
+		})
+	}
 }

@@ -3,7 +3,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -42,17 +42,11 @@ func exists(c *nftables.Conn, set *nftables.Set) error {
 // ensure makes the table, or brings the rules of an older revision up to date, and switches forwarding on.
 func (t *Table) ensure(networks []Network) error {
 	if !t.built {
-		c, err := nftables.New()
+		words, err := t.altered()
 		if err != nil {
 			return err
 		}
-		err = exists(c, newSchema(t.name).marker)
-		switch {
-		case err == nil:
-			t.built = true
-		case !errors.Is(err, unix.ENOENT):
-			return err
-		}
+		t.built = words == ""
 	}
 	var four, six bool
 	for _, n := range networks {
@@ -68,51 +62,61 @@ func (t *Table) ensure(networks []Network) error {
 	return t.enableForwarding(four, six)
 }
 
+// build makes the table, or the rules in it anew; elements stay.
 func (t *Table) build() error {
-	older, err := t.olderMarkers()
+	markers, err := t.markers()
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	strays, err := t.strayChains()
 	if err != nil {
 		return err
 	}
-	return t.transaction(func(c *nftables.Conn, s *schema) error {
+	err = t.transaction(func(c *nftables.Conn, s *schema) error {
 		numbering.Lock()
 		defer numbering.Unlock()
 		c.AddTable(s.table)
-		for _, set := range older {
+		for _, set := range markers { // by which a daemon of that revision would take the table for complete
 			c.DelSet(set)
 		}
-		for _, set := range append(s.sets(), s.marker) {
+		for _, set := range s.sets() {
 			if err := c.AddSet(set, nil); err != nil {
 				return err
 			}
 		}
 		addChains(c, s)
+		for _, ch := range strays {
+			c.DelChain(ch)
+		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return t.mark()
 }
 
-// olderMarkers are those of other revisions of the rules, by which a daemon of that revision would take the table for
-// complete.
-func (t *Table) olderMarkers() (out []*nftables.Set, err error) {
+// strayChains are those in the table that are not of its rules.
+func (t *Table) strayChains() (out []*nftables.Chain, err error) {
 	c, err := nftables.New()
 	if err != nil {
 		return nil, err
 	}
-	s := newSchema(t.name)
-	if err := exists(c, s.bridges); errors.Is(err, unix.ENOENT) {
-		return nil, nil
+	all, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return nil, err
 	}
-	sets, err := c.GetSets(s.table)
-	for _, set := range sets {
-		if strings.HasPrefix(set.Name, revisions) && set.Name != revision {
-			out = append(out, set)
+	for _, ch := range all {
+		if ch.Table.Name == t.name && !slices.Contains(chains, ch.Name) {
+			out = append(out, ch)
 		}
 	}
-	return out, err
+	return out, nil
 }
 
 // drop removes the table and restores forwarding.
 func (t *Table) drop() error {
-	t.built, t.forwards4, t.forwards6 = false, false, false
+	t.forget()
 	return t.withForwardingLock(func() error {
 		changed, err := t.changedSettings()
 		if errors.Is(err, unix.ENOENT) {
@@ -140,18 +144,10 @@ func (t *Table) drop() error {
 	})
 }
 
-// Present tells whether the table is in the kernel with the current rules.
+// Present tells whether the table is in the kernel with the current rules, as they were made.
 func (t *Table) Present() (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c, err := nftables.New()
-	if err != nil {
-		return false, err
-	}
-	err = exists(c, newSchema(t.name).marker)
-	if errors.Is(err, unix.ENOENT) {
-		t.built, t.forwards4, t.forwards6 = false, false, false
-		return false, nil
-	}
-	return err == nil, err
+	words, err := t.altered()
+	return words == "" && err == nil, err
 }
