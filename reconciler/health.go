@@ -3,7 +3,7 @@ package reconciler
 import (
 	"cmp"
 	"context"
-	"strconv"
+	"hash/fnv"
 	"strings"
 	"time"
 
@@ -90,107 +90,145 @@ func (r *Reconciler) monitor(s *stack, v runtime.View) {
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	k.health = cancel
-	k.mu.Unlock()
-	if v.Health == planner.NoHealth {
-		r.setHealth(ctx, s, k, v.ID, planner.Starting)
+	k.probes.open(v.Dir, v.State.Started)
+	m := &monitoring{
+		r: r, stack: s, keeper: k, check: check, id: v.ID, name: v.Name, started: v.State.Started,
+		health: v.Health, since: time.Now(), failures: k.probes.Streak, early: firstProbe, spread: spread(v.ID, check.interval),
 	}
-	r.spawn(func() { r.probe(ctx, s, k, v, check) })
+	k.mu.Unlock()
+	if m.health == planner.NoHealth {
+		m.set(ctx, planner.Starting)
+	}
+	r.spawn(func() { m.run(ctx) })
 }
 
-// probe is Docker's state machine: a success makes healthy; `retries` failures in a row make unhealthy. In the start period
+// monitoring is the health check of one run of a container.
+type monitoring struct {
+	r        *Reconciler
+	stack    *stack
+	keeper   *keeper
+	check    healthcheck
+	id, name string
+	started  time.Time
+	health   string
+	failures int // in a row, those that count
+	early    time.Duration
+	spread   time.Duration // taken off one interval
+	since    time.Time     // when it became so
+}
+
+// run is Docker's state machine: a success makes healthy; `retries` failures in a row make unhealthy. In the start period
 // failures count only after a first success.
-func (r *Reconciler) probe(ctx context.Context, s *stack, k *keeper, v runtime.View, check healthcheck) {
-	health, failures := v.Health, 0
-	if health == planner.NoHealth {
-		health = planner.Starting
-	}
-	started := v.State.Started
-	early := firstProbe
+func (m *monitoring) run(ctx context.Context) {
+	defer m.keeper.flush(ctx)
 	for {
-		starting := health == planner.Starting && time.Since(started) < check.startPeriod
-		delay := check.interval
-		if starting {
-			delay = min(delay, check.startInterval)
-		}
-		counts := true
-		if health != planner.Healthy && early < delay && time.Since(started) < delay {
-			delay, counts = early, false
-			early *= 2
+		delay, counts := m.next()
+		var restart <-chan time.Time
+		if due, ok := m.due(ctx); ok {
+			restart = time.After(time.Until(due))
 		}
 		select {
 		case <-time.After(delay):
+		case <-restart:
+			if m.r.restartUnhealthy(ctx, m) {
+				return
+			}
+			continue
 		case <-ctx.Done():
 			return
 		}
-		if current, err := r.engine.Get(v.ID); err != nil || !current.Running() {
+		current, err := m.r.engine.Get(m.id)
+		if err != nil || !current.Running() {
 			return
-		} else if current.State.Status == shim.Paused {
+		}
+		if current.State.Status == shim.Paused {
 			continue
 		}
-		inPeriod := health == planner.Starting && time.Since(started) < check.startPeriod
-		result := r.probeOnce(ctx, v.ID, check)
-		if ctx.Err() != nil {
+		inPeriod := m.inPeriod()
+		result := m.r.probeOnce(ctx, m.id, m.check)
+		if current, err = m.r.engine.Get(m.id); ctx.Err() != nil || err != nil || !current.Running() {
 			return
 		}
-		k.keep(ctx, result)
-		switch {
-		case result.ok():
-			failures = 0
-			if health != planner.Healthy {
-				health = planner.Healthy
-				r.setHealth(ctx, s, k, v.ID, health)
-			}
-		case counts && !inPeriod:
-			if failures++; failures >= check.retries && health != planner.Unhealthy {
-				health = planner.Unhealthy
-				r.logf("%s is unhealthy: %s", v.Name, result)
-				r.setHealth(ctx, s, k, v.ID, health)
-			}
+		if current.State.Status == shim.Paused {
+			continue // it was paused under the probe, which says nothing then
 		}
+		m.judge(ctx, result, counts && !inPeriod)
 	}
 }
 
-// Probe is one result of a health check.
-type Probe struct {
-	Start, End time.Time
-	ExitCode   int
-	Output     string // its first bytes
-	Err        error  // why there is no exit code
+func (m *monitoring) inPeriod() bool {
+	return m.health == planner.Starting && time.Since(m.started) < m.check.startPeriod
 }
 
-func (p Probe) ok() bool { return p.Err == nil && p.ExitCode == 0 }
-
-// String is "exit 1: connection refused", or why there was no exit.
-func (p Probe) String() string {
-	text := "exit " + strconv.Itoa(p.ExitCode)
-	if p.Err != nil {
-		text = p.Err.Error()
+// next is when to probe again, and whether a failure counts then.
+func (m *monitoring) next() (delay time.Duration, counts bool) {
+	delay = m.check.interval
+	if m.inPeriod() {
+		delay = min(delay, m.check.startInterval)
 	}
-	if out := strings.TrimSpace(p.Output); out != "" {
-		text += ": " + out
+	if m.health != planner.Healthy && m.early < delay && time.Since(m.started) < delay {
+		delay = m.early
+		m.early *= 2
+		return delay, false
 	}
-	return text
+	if m.health == planner.Healthy {
+		delay -= m.spread
+		m.spread = 0
+	}
+	return delay, true
 }
 
-// keptProbes is how many results are kept of a container.
-const keptProbes = 5
+// spread is what is taken off a container's first full interval, so that containers that were started together, or found
+// by a new daemon, are not all probed at the same moments from then on.
+func spread(id string, interval time.Duration) time.Duration {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id)) // never fails
+	return time.Duration(float64(interval) / 2 * float64(h.Sum64()>>11) / (1 << 53))
+}
 
-// keep notes a result of the run that ctx belongs to.
-func (k *keeper) keep(ctx context.Context, p Probe) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// judge takes a result into account.
+func (m *monitoring) judge(ctx context.Context, p Probe, counts bool) {
+	healthy := p.ok()
+	switch {
+	case healthy:
+		m.failures = 0
+	case counts:
+		m.failures++
+	}
+	m.keeper.keep(ctx, p, m.failures)
+	switch {
+	case healthy && m.health != planner.Healthy:
+		m.set(ctx, planner.Healthy)
+	case healthy:
+		m.forgive(ctx)
+	case m.failures >= m.check.retries && m.health != planner.Unhealthy:
+		m.r.logf("%s is unhealthy: %s", m.name, p)
+		m.set(ctx, planner.Unhealthy)
+	}
+}
+
+// set records the health of this run; the run that came after it has its own.
+func (m *monitoring) set(ctx context.Context, health string) {
+	m.keeper.mu.Lock()
 	if ctx.Err() != nil {
+		m.keeper.mu.Unlock()
 		return
 	}
-	k.probes = append(k.probes, p)
-	if len(k.probes) > keptProbes {
-		k.probes = k.probes[1:]
+	m.health, m.since = health, time.Now()
+	err := m.r.engine.Update(m.id, func(rec *runtime.Record) { rec.Health = health })
+	m.keeper.mu.Unlock()
+	if err != nil {
+		m.r.logf("health of %.12s: %v", m.id, err)
 	}
+	m.stack.notify()
 }
 
 func (r *Reconciler) probeOnce(ctx context.Context, id string, check healthcheck) Probe {
 	p := Probe{Start: time.Now()}
-	p.ExitCode, p.Output, p.Err = r.engine.Probe(ctx, id, check.args, check.timeout)
+	var err error
+	if p.ExitCode, p.Output, err = r.engine.Probe(ctx, id, check.args, check.timeout); err != nil {
+		p.Failure = err.Error()
+	}
 	p.End = time.Now()
 	return p
 }
@@ -208,19 +246,4 @@ func (k *keeper) endProbes() {
 		k.health()
 		k.health = nil
 	}
-}
-
-// setHealth records the health of the run that ctx belongs to; the run that came after it has its own.
-func (r *Reconciler) setHealth(ctx context.Context, s *stack, k *keeper, id, health string) {
-	k.mu.Lock()
-	if ctx.Err() != nil {
-		k.mu.Unlock()
-		return
-	}
-	err := r.engine.Update(id, func(rec *runtime.Record) { rec.Health = health })
-	k.mu.Unlock()
-	if err != nil {
-		r.logf("health of %.12s: %v", id, err)
-	}
-	s.notify()
 }

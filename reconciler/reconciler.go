@@ -210,11 +210,10 @@ func (s *stack) peek(id string) (restarting bool, nextTry time.Time, last *Probe
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if n := len(k.probes); n > 0 {
-		p := k.probes[n-1]
-		last = &p
+	if nextTry = k.nextTry; nextTry.IsZero() {
+		nextTry = k.nextCure
 	}
-	return k.restarting, k.nextTry, last
+	return k.restarting, nextTry, k.probes.latest()
 }
 
 // hand leaves a container's restart to the loop: it ended while no daemon looked.
@@ -273,7 +272,9 @@ type keeper struct {
 	ended  time.Time
 	hooks  *hooking // the post_start hooks at work
 	health context.CancelFunc
-	probes []Probe // the last results of the health check in this run, the latest last
+	probes probeLog
+	// nextCure is when the container is restarted because it is unhealthy.
+	nextCure time.Time
 }
 
 // rest cancels the restart to come and the health check.
@@ -289,7 +290,7 @@ func (k *keeper) begin(again bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stop()
-	k.probes, k.handed = nil, false
+	k.handed = false
 	if !again {
 		k.restarting, k.failures = false, 0
 	}
@@ -308,6 +309,6 @@ func (k *keeper) stop() {
 		k.timer.Stop()
 		k.timer = nil
 	}
-	k.nextTry = time.Time{}
+	k.nextTry, k.nextCure = time.Time{}, time.Time{}
 	k.endProbes()
 }

@@ -63,6 +63,9 @@ func (r *Reconciler) judge(s *stack, k *keeper, v runtime.View) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delay := backoff(v.Spec.Restart, k.failures)
+	if v.Healing && k.failures == 0 {
+		delay = 0 // it has been waited for already
+	}
 	k.failures++
 	k.restarting, k.nextTry = true, time.Now().Add(delay)
 	k.timer = time.AfterFunc(delay, func() { r.spawn(func() { r.again(s, k, v.ID) }) })
@@ -101,6 +104,9 @@ func shouldRestart(v runtime.View) bool {
 	}
 	if v.State.Error == runtime.ShimLost {
 		return !v.OneOff
+	}
+	if v.Healing {
+		return true
 	}
 	policy := v.Spec.Restart
 	switch policy.Condition {

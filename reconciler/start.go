@@ -42,7 +42,12 @@ func (r *Reconciler) startContainer(ctx context.Context, id string, opts startOp
 		if v.Intent != runtime.IntentRun || v.Phase != runtime.Made {
 			return runtime.ErrStopped
 		}
-		err := r.engine.Update(id, func(rec *runtime.Record) { rec.Restarts, rec.Attempts = rec.Restarts+1, rec.Attempts+1 })
+		err := r.engine.Update(id, func(rec *runtime.Record) {
+			rec.Restarts++
+			if !rec.Healing { // those have bounds of their own
+				rec.Attempts++
+			}
+		})
 		if err != nil {
 			return err
 		}

@@ -66,6 +66,10 @@ type Record struct {
 	Restarts   int               `json:"restarts,omitempty"` // by the restart policy, since it was last started by an operation
 	Attempts   int               `json:"attempts,omitempty"` // those since the last run that lasted: what max_attempts bounds
 	Health     string            `json:"health,omitempty"`   // as of its last change
+	// Ailing counts the restarts of an unhealthy container since it was well for a while; Healing says that one of them is on its
+	// way: the process is ended and started again, whatever the restart policy says.
+	Ailing  int  `json:"ailing,omitempty"`
+	Healing bool `json:"healing,omitempty"`
 	// Updating says that an update in place was begun: what the kernel has of the container may be neither what Spec says
 	// nor what it is to become.
 	Updating bool `json:"updating,omitempty"`

@@ -89,6 +89,10 @@ func (e *Engine) Start(ctx context.Context, id string, in StartInput) error {
 		if !in.Again {
 			r.Restarts, r.Attempts = 0, 0
 		}
+		if !in.Again && !r.Healing {
+			r.Ailing = 0
+		}
+		r.Healing = false
 	})
 	if err != nil {
 		return err

@@ -26,6 +26,11 @@ func (e *Engine) Halt(ctx context.Context, id string, grace *time.Duration) erro
 	return e.end(ctx, id, grace, IntentHalt)
 }
 
+// End is Stop that leaves the container meant to run, as an end by itself would. ErrStopped says that it is not meant to.
+func (e *Engine) End(ctx context.Context, id string, grace *time.Duration) error {
+	return e.end(ctx, id, grace, IntentRun)
+}
+
 func (e *Engine) end(ctx context.Context, id string, grace *time.Duration, intent Intent) error {
 	c, err := e.get(id)
 	if err != nil {
@@ -33,7 +38,10 @@ func (e *Engine) end(ctx context.Context, id string, grace *time.Duration, inten
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	if err := c.update(func(r *Record) { r.Intent = intent }); err != nil {
+	if intent == IntentRun && c.View().Intent != IntentRun {
+		return fmt.Errorf("end container %s: %w", c.name, ErrStopped)
+	}
+	if err := c.update(func(r *Record) { r.Intent, r.Healing = intent, r.Healing && intent == IntentRun }); err != nil {
 		return err
 	}
 	v := c.View()

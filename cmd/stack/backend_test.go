@@ -27,6 +27,7 @@ type recorder struct {
 	calls []string
 
 	containers []api.Container
+	health     []api.ContainerHealth
 	stacks     []api.StackSummary
 	images     []api.Image
 	volumes    []api.Volume
@@ -99,6 +100,10 @@ func (r *recorder) Shutdown(context.Context) error {
 func (r *recorder) Stacks(context.Context) ([]api.StackSummary, error) { return r.stacks, r.failure }
 func (r *recorder) Containers(_ context.Context, stack string) ([]api.Container, error) {
 	return r.containers, r.failure
+}
+func (r *recorder) Health(_ context.Context, stack string, services []string) ([]api.ContainerHealth, error) {
+	r.note("health "+stack+" "+strings.Join(services, " "), nil)
+	return r.health, r.failure
 }
 func (r *recorder) Watch(ctx context.Context, _ string, send func(api.Container)) error {
 	if r.watch == nil {

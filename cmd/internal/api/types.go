@@ -153,7 +153,8 @@ type Container struct {
 	Error    string                    `json:"error,omitempty"`
 	PID      int                       `json:"pid,omitempty"`
 	Restarts int                       `json:"restarts,omitempty"`
-	NextTry  time.Time                 `json:"next_try,omitzero"` // of a restart under back-off
+	Ailing   int                       `json:"unhealthy_restarts,omitempty"` // for ill health, since it was well for a while
+	NextTry  time.Time                 `json:"next_try,omitzero"`            // of a restart under back-off
 	Ports    []PublishedPort           `json:"ports,omitempty"`
 	Labels   map[string]string         `json:"labels,omitempty"`
 	Networks map[string]NetworkAddress `json:"networks,omitempty"` // by host name

@@ -30,6 +30,11 @@ func (c *Client) Containers(ctx context.Context, stack string) (containers []api
 	return containers, c.call(ctx, "GET", stackPath(stack, "containers"), nil, nil, &containers)
 }
 
+// Health tells of the health checks of a stack's containers: of all, or of the named services'.
+func (c *Client) Health(ctx context.Context, stack string, services []string) (health []api.ContainerHealth, err error) {
+	return health, c.call(ctx, "GET", stackPath(stack, "health"), url.Values{"service": services}, nil, &health)
+}
+
 // Plan is what Up would do.
 func (c *Client) Plan(ctx context.Context, req api.UpRequest) (plan api.Proposal, err error) {
 	return plan, c.call(ctx, "POST", "/plan", nil, req, &plan)

@@ -27,17 +27,15 @@ func (b *backend) container(ctx context.Context, s reconciler.Status) api.Contai
 		Image: s.Image, ImageID: s.ImageID, Created: s.Created,
 		Started: s.View.State.Started, Finished: s.View.State.Finished, State: s.State, Health: s.Health,
 		ExitCode: s.View.State.ExitCode, OOM: s.View.State.OOM, Error: s.View.State.Error, PID: s.View.State.PID,
-		Restarts: s.Restarts, NextTry: s.NextTry, Labels: s.Labels, TTY: s.Spec.TTY,
+		Restarts: s.Restarts, Ailing: s.Ailing, NextTry: s.NextTry, Labels: s.Labels, TTY: s.Spec.TTY,
 		Networks: map[string]api.NetworkAddress{},
 	}
 	if s.State != planner.Running && s.State != planner.Paused {
 		c.PID, c.Health = 0, ""
 	}
 	if p := s.Probe; p != nil && c.Health != "" {
-		c.HealthLog = &api.HealthProbe{Start: p.Start, End: p.End, ExitCode: p.ExitCode, Output: p.Output}
-		if p.Err != nil {
-			c.HealthLog.ExitCode, c.HealthLog.Output = -1, p.Err.Error() // as Docker does
-		}
+		probe := healthProbe(*p)
+		c.HealthLog = &probe
 	}
 	c.Command = b.command(ctx, s)
 	for _, ep := range s.Endpoints {

@@ -22,6 +22,9 @@ type Backend interface {
 	// one is sent once more with the state "removed". Attached `up` and `--abort-on-container-exit` follow it.
 	Watch(ctx context.Context, stack string, send func(api.Container)) error
 
+	// Health tells of the health checks of a stack's containers: of all, or of the named services'.
+	Health(ctx context.Context, stack string, services []string) ([]api.ContainerHealth, error)
+
 	Plan(context.Context, api.UpRequest) (api.Proposal, error)
 	Up(context.Context, api.UpRequest, func(api.Event)) (api.Result, error)
 	// Op runs one of down, stop, start, restart, kill, rm, pause, unpause on a stack.

@@ -44,6 +44,9 @@ func (s *Server) routes(gitops GitOps) http.Handler {
 	route("GET /v1/stacks/{stack}/containers", func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return b.Containers(r.Context(), r.PathValue("stack"))
 	})
+	route("GET /v1/stacks/{stack}/health", func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		return b.Health(r.Context(), r.PathValue("stack"), r.URL.Query()["service"])
+	})
 	route("GET /v1/stacks/{stack}/watch", func(w http.ResponseWriter, r *http.Request) (any, error) {
 		items(s, w, r, func(ctx context.Context, send func(api.Container) error) error {
 			return b.Watch(ctx, r.PathValue("stack"), func(c api.Container) { send(c) }) // a failed send ends ctx
