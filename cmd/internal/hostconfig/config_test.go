@@ -47,7 +47,7 @@ func TestParseRefusesWithPosition(t *testing.T) {
 		"an unknown key": {"snapshoter: overlay\n",
 			"c.yaml:1:1: snapshoter: unknown key; did you mean snapshotter?"},
 		"an unknown key below": {"logs:\n  size: 3\n",
-			"c.yaml:2:3: logs.size: unknown key; known keys: maxFiles, maxSize"},
+			"c.yaml:2:3: logs.size: unknown key; known keys: maxFiles, maxSize, retain"},
 		"two mistakes at once": {"snapshotter: zip\nlogs: {maxFiles: 0}\n",
 			"c.yaml:1:14: snapshotter: no snapshotter is called \"zip\"; use one of overlay, native, btrfs, devmapper, zfs\n" +
 				"c.yaml:2:18: logs.maxFiles: at least one file is needed; write a number from 1"},
