@@ -30,6 +30,9 @@ func Applied(desired, previous *spec.Stack, observed *Observed, opts Options) (*
 	if previous != nil {
 		before = previous
 	}
+	if len(opts.Services) > 0 || opts.OneOff != "" {
+		applied.Jobs = before.Jobs // jobs are for who asks for the whole stack
+	}
 	left := false // some service is as it was before
 	for name, s := range desired.Services {
 		old, container := before.Services[name], there.Services[name]
@@ -50,6 +53,9 @@ func Applied(desired, previous *spec.Stack, observed *Observed, opts Options) (*
 			s = withReplicas(s, n)
 		}
 		applied.Services[name] = s
+	}
+	if desired.Jobs[opts.OneOff] != nil {
+		delete(applied.Services, opts.OneOff) // it was among them for the run
 	}
 	if left {
 		applied.Networks = beside(applied.Networks, before.Networks)

@@ -38,8 +38,9 @@ func Down(observed *Observed, desired *spec.Stack, opts DownOptions) (Plan, erro
 		return Plan{}, err
 	}
 	d := &down{existing: e, desired: desired, opts: opts, removes: map[string]int{}}
+	jobs := d.draftJobs()
 	d.draftContainers()
-	d.draftOrphans()
+	d.draftOrphans(jobs)
 	d.draftNetworks()
 	d.draftVolumes()
 	d.draftImages()
@@ -73,7 +74,7 @@ func (d *down) draftContainers() {
 	d.dependentsFirst(stops)
 }
 
-func (d *down) draftOrphans() {
+func (d *down) draftOrphans(jobs []int) {
 	for i := range d.observed.Containers {
 		c := &d.observed.Containers[i]
 		switch {
@@ -82,8 +83,15 @@ func (d *down) draftOrphans() {
 		case isOrphan(d.stack, c):
 			noteOrphan(&d.draft, c)
 		case c.OneOff && (len(d.opts.Services) == 0 || slices.Contains(d.opts.Services, c.Service)):
-			_, d.removes[c.ID] = d.draftDiscard(0, c, Requested, "made by `run`", d.opts.Timeout)
-			d.plan.Actions[d.removes[c.ID]].Volumes = d.opts.Volumes
+			detail := "made by `run`"
+			if c.Job != "" {
+				detail = "a run of the job"
+			}
+			stop, remove := d.draftDiscard(0, c, Requested, detail, d.opts.Timeout)
+			d.plan.Actions[remove].Volumes = d.opts.Volumes || c.Job != ""
+			d.after(stop, jobs...)
+			d.after(remove, jobs...)
+			d.removes[c.ID] = remove
 		case d.stack.Disabled[c.Service] != nil && len(d.opts.Services) == 0:
 			profile := d.stack.Disabled[c.Service]
 			d.note(containerAddress(c), fmt.Sprintf("the container %s is left: no active profile enables its service", c.Name), "add --profile "+strings.Join(profile, " or "))

@@ -55,12 +55,30 @@ func (m *model) do(a Action) error {
 		delete(m.observed.Volumes, a.Name)
 	case RemoveImage:
 		delete(m.observed.Images, a.Name)
+	case AddJob, UpdateJob, RemoveJob, SuspendJob, ResumeJob:
+		return m.job(a)
 	case CreateContainer:
 		return m.create(a)
 	case Wait:
 		return m.wait(a)
 	default:
 		return m.change(a)
+	}
+	return nil
+}
+
+func (m *model) job(a Action) error {
+	kept := m.observed.Jobs[a.Name]
+	if (kept == nil) != (a.Kind == AddJob) {
+		return fmt.Errorf("the job is there, or isn't")
+	}
+	switch a.Kind {
+	case AddJob, UpdateJob:
+		m.observed.Jobs[a.Name] = &Job{Spec: *m.desired.Jobs[a.Name]}
+	case RemoveJob:
+		delete(m.observed.Jobs, a.Name)
+	default:
+		kept.Suspended = a.Kind == SuspendJob
 	}
 	return nil
 }
@@ -245,6 +263,11 @@ func clone(o *Observed) *Observed {
 		c.Containers[i].Networks = maps.Clone(c.Containers[i].Networks)
 	}
 	c.Networks, c.Volumes, c.Images = map[string]*Network{}, map[string]*Volume{}, map[string]*Image{}
+	c.Jobs = map[string]*Job{}
+	for name, j := range o.Jobs {
+		cj := *j
+		c.Jobs[name] = &cj
+	}
 	for name, n := range o.Networks {
 		cn := *n
 		c.Networks[name] = &cn

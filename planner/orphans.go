@@ -11,8 +11,11 @@ import (
 func (u *up) isOrphan(c *Container) bool { return isOrphan(u.desired, c) }
 
 func isOrphan(desired *spec.Stack, c *Container) bool {
+	if c.Job != "" {
+		return hasProcess(c) && !hasJob(desired, c)
+	}
 	_, disabled := desired.Disabled[c.Service]
-	return desired.Services[c.Service] == nil && !disabled
+	return desired.Services[c.Service] == nil && desired.Jobs[c.Service] == nil && !disabled
 }
 
 // judgeOrphans condemns the orphans when asked to, and names them otherwise.
@@ -42,8 +45,11 @@ func noteOrphan(d *draft, c *Container) {
 		"remove it with --remove-orphans")
 }
 
-// containerAddress is a container's service and replica, or the service alone when it was made by `run`.
+// containerAddress is a container's service and replica, the service alone when it was made by `run`, or the job it is a run of.
 func containerAddress(c *Container) string {
+	if c.Job != "" {
+		return spec.JobAddress(c.Job).String()
+	}
 	if c.OneOff {
 		return spec.ServiceAddress(c.Service).String()
 	}

@@ -39,7 +39,7 @@ func FuzzPlansConverge(f *testing.F) {
 func converges(t *testing.T, seed int64) bool {
 	t.Helper()
 	r := rand.New(rand.NewSource(seed))
-	m := &model{observed: &Observed{Stack: "demo", Networks: map[string]*Network{}, Volumes: map[string]*Volume{}, Images: map[string]*Image{}}}
+	m := &model{observed: &Observed{Stack: "demo", Networks: map[string]*Network{}, Volumes: map[string]*Volume{}, Images: map[string]*Image{}, Jobs: map[string]*Job{}}}
 	// Ports move between services only where all services are brought up: otherwise one may rightly be in use.
 	partly := r.Intn(2) == 0
 	m.desired = randomStack(r, !partly)
@@ -69,7 +69,7 @@ func converges(t *testing.T, seed int64) bool {
 		t.Error(err)
 	}
 	m.execute(t, r, down)
-	if len(m.observed.Containers) > 0 || len(m.observed.Networks) > 0 {
+	if len(m.observed.Containers) > 0 || len(m.observed.Networks) > 0 || len(m.observed.Jobs) > 0 {
 		t.Errorf("after down there are still %v and %v", m.observed.Containers, m.observed.Networks)
 	}
 	return true
@@ -151,6 +151,14 @@ func randomStack(r *rand.Rand, movePorts bool) *spec.Stack {
 		stack.Volumes[key] = &spec.Volume{Key: key, Name: "demo_" + key}
 		if r.Intn(5) == 0 {
 			stack.Volumes[key].DriverOpts = map[string]string{"type": "tmpfs"}
+		}
+	}
+	for _, name := range []string{"nightly", "report"} {
+		if r.Intn(2) == 0 {
+			if stack.Jobs == nil {
+				stack.Jobs = map[string]*spec.Job{}
+			}
+			stack.Jobs[name] = &spec.Job{Service: spec.Service{Name: name, Image: fmt.Sprint("image:", r.Intn(3))}}
 		}
 	}
 	ports := r.Perm(len(names))
@@ -258,6 +266,9 @@ func disturb(r *rand.Rand, o *Observed) {
 		if r.Intn(12) == 0 {
 			o.Containers = slices.Delete(o.Containers, i, i+1)
 		}
+	}
+	for _, j := range o.Jobs {
+		j.Suspended = r.Intn(3) == 0
 	}
 	for _, image := range o.Images {
 		if r.Intn(6) == 0 {

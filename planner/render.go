@@ -47,6 +47,8 @@ const (
 	verbStart
 	verbPostStart
 	verbUnpause
+	verbResume
+	verbSuspend
 	verbPause
 	verbStop
 	verbKill
@@ -64,6 +66,8 @@ var verbs = map[verb]struct{ symbol, word, color string }{
 	verbStart:     {">", "start", cyan},
 	verbPostStart: {">", "complete", cyan},
 	verbUnpause:   {">", "unpause", cyan},
+	verbResume:    {">", "resume", cyan},
+	verbSuspend:   {"|", "suspend", cyan},
 	verbPause:     {"|", "pause", cyan},
 	verbStop:      {"x", "stop", red},
 	verbKill:      {"x", "kill", red},
@@ -111,8 +115,8 @@ func (f fold) verb() verb {
 	for _, a := range f {
 		has[a.Kind] = true
 	}
-	created := has[CreateContainer] || has[CreateNetwork] || has[CreateVolume]
-	removed := has[RemoveContainer] || has[RemoveNetwork] || has[RemoveVolume] || has[RemoveImage]
+	created := has[CreateContainer] || has[CreateNetwork] || has[CreateVolume] || has[AddJob]
+	removed := has[RemoveContainer] || has[RemoveNetwork] || has[RemoveVolume] || has[RemoveImage] || has[RemoveJob]
 	switch {
 	case created && removed:
 		return verbRecreate
@@ -134,8 +138,12 @@ func (f fold) verb() verb {
 		return verbRepair
 	case has[UnpauseContainer]:
 		return verbUnpause
-	case has[UpdateContainer]:
+	case has[UpdateContainer], has[UpdateJob]:
 		return verbUpdate
+	case has[ResumeJob]:
+		return verbResume
+	case has[SuspendJob]:
+		return verbSuspend
 	case has[PauseContainer]:
 		return verbPause
 	case has[StopContainer]:

@@ -40,6 +40,10 @@ func parseDesired(t testing.TB, text string) *situation {
 		service := s.service(t, name, nil)
 		s.desired.Services[name] = &service
 	}
+	recode(t, raw["jobs"], &s.desired.Jobs)
+	for name, j := range s.desired.Jobs {
+		j.Name = name
+	}
 	for key, n := range s.desired.Networks {
 		if n == nil {
 			n = &spec.Network{}
@@ -163,14 +167,15 @@ func dependsOn(v any) map[string]any {
 //	volume KEY name= digest=other stack= users= drift= damage=
 //	foreign NAME=ID                  a running container of another stack
 //	taken NAME=WHO
+//	job NAME suspended {attributes that differ}
 //	other STACK/SERVICE STATE [healthy ...] exit=N stopped needs=STACK/SERVICE    a service of another stack
-//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped due updating oneoff hooks name= id= image= ns= nets= vols= drift= lost= {attributes that differ}
+//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped due updating oneoff hooks name= id= image= ns= nets= vols= drift= lost= job= {attributes that differ}
 func (s *situation) parseObserved(t testing.TB, text string) {
 	t.Helper()
 	s.observed = &Observed{
 		Stack: s.desired.Name, Networks: map[string]*Network{}, Volumes: map[string]*Volume{}, Images: map[string]*Image{},
 		Foreign: map[string]string{}, TakenNames: map[string]string{},
-		Others: map[string]*Other{},
+		Others: map[string]*Other{}, Jobs: map[string]*Job{},
 	}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -200,6 +205,8 @@ func (s *situation) parseObserved(t testing.TB, text string) {
 			s.observeVolume(words[1], values)
 		case "foreign":
 			maps.Copy(s.observed.Foreign, values)
+		case "job":
+			s.observeJob(t, words[1], flags, braced)
 		case "other":
 			s.observeOther(words[1], flags[1:], values)
 		case "taken":
@@ -274,6 +281,22 @@ func (s *situation) observeVolume(key string, values map[string]string) {
 	s.observed.Volumes[v.Name] = v
 }
 
+func (s *situation) observeJob(t testing.TB, name string, flags []string, braced string) {
+	t.Helper()
+	var job spec.Job
+	if desired := s.desired.Jobs[name]; desired != nil {
+		recode(t, desired, &job)
+	}
+	if braced != "" {
+		other := map[string]any{}
+		if err := yaml.Unmarshal([]byte("{"+braced), &other); err != nil {
+			t.Fatal(err)
+		}
+		recode(t, other, &job)
+	}
+	s.observed.Jobs[name] = &Job{Spec: job, Suspended: slices.Contains(flags, "suspended")}
+}
+
 func (s *situation) observeOther(name string, flags []string, values map[string]string) {
 	stack, service, _ := strings.Cut(name, "/")
 	other := s.observed.Others[stack]
@@ -312,8 +335,8 @@ func (s *situation) observeContainer(t testing.TB, word string, flags []string, 
 	c := Container{
 		ID: or(values["id"], fmt.Sprintf("c-%s-%d", address.Name, address.Replica)), Service: address.Name, Replica: address.Replica,
 		Spec: s.service(t, address.Name, other), State: flags[0],
-		OneOff: slices.Contains(flags, "oneoff"), Stopped: slices.Contains(flags, "stopped"), Updating: slices.Contains(flags, "updating"),
-		HooksPending: slices.Contains(flags, "hooks"), Due: slices.Contains(flags, "due"), Drift: list(values["drift"]), Lost: values["lost"],
+		OneOff: slices.Contains(flags, "oneoff") || values["job"] != "", Stopped: slices.Contains(flags, "stopped"), Updating: slices.Contains(flags, "updating"),
+		HooksPending: slices.Contains(flags, "hooks"), Job: values["job"], Due: slices.Contains(flags, "due"), Drift: list(values["drift"]), Lost: values["lost"],
 		NamespaceOf: list(values["ns"]), Networks: map[string]string{}, Volumes: list(values["vols"]),
 		Created: time.Unix(int64(len(s.observed.Containers)), 0),
 	}

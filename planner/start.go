@@ -43,6 +43,7 @@ func Start(observed *Observed, desired *spec.Stack, opts StartOptions) (Plan, er
 	u.draftServices()
 	u.linkServices()
 	u.waitForAll()
+	switchJobs(&u.draft, observed, opts.Services, ResumeJob)
 	return u.seal()
 }
 

@@ -29,6 +29,7 @@ func Stop(observed *Observed, desired *spec.Stack, opts StopOptions) (Plan, erro
 		stops[c.Service] = append(stops[c.Service], e.add(e.rank(c.Service), stop))
 	}
 	e.dependentsFirst(stops)
+	switchJobs(&e.draft, observed, opts.Services, SuspendJob)
 	return e.seal()
 }
 

@@ -22,6 +22,7 @@ type Observed struct {
 	Foreign map[string]string
 	// Daemon tells whether container_name values are taken by containers of other stacks: name to "stack/service".
 	TakenNames map[string]string
+	Jobs       map[string]*Job // of this stack, as the daemon keeps them
 	// Others are the stacks that services of this one refer to (x-stack: depends_on), and those that they refer to in turn.
 	Others map[string]*Other
 }
@@ -49,8 +50,9 @@ type Container struct {
 	ID       string
 	Name     string
 	Service  string
-	Replica  int  // counts from 1
-	OneOff   bool // made by `run`
+	Replica  int    // counts from 1
+	OneOff   bool   // made by `run`, or for a job or a pre_start hook
+	Job      string // the job that it is a run of
 	Spec     spec.Service
 	ImageID  string
 	State    string
@@ -129,6 +131,12 @@ const (
 	UnpauseContainer Kind = "unpause"
 	// PostStart runs the post_start hooks of a container that was started; the start is over when they have succeeded.
 	PostStart Kind = "post_start"
+	// Jobs: the daemon runs what it has been given, until it is taken away or suspended.
+	AddJob     Kind = "add job"
+	UpdateJob  Kind = "update job"
+	RemoveJob  Kind = "remove job"
+	SuspendJob Kind = "suspend job"
+	ResumeJob  Kind = "resume job"
 	// Wait for a condition of a service: of all its containers but one-off ones and those a user stopped.
 	Wait        Kind = "wait"
 	RemoveImage Kind = "remove image"

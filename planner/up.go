@@ -42,6 +42,7 @@ func Up(desired *spec.Stack, observed *Observed, opts Options) (Plan, error) {
 	u.draftVolumes()
 	u.draftOrphans()
 	u.draftServices()
+	u.draftJobs()
 	u.linkNetworks()
 	u.linkServices()
 	u.linkHandovers()
@@ -192,6 +193,8 @@ func unknownService(name string, stack *spec.Stack) Problem {
 	if profiles := stack.Disabled[name]; len(profiles) > 0 {
 		p.Summary = "no active profile enables " + name
 		p.Remedy = "enable it with --profile " + profiles[0]
+	} else if stack.Jobs[name] != nil {
+		p.Remedy = name + " is a job: run it with `stack job run " + name + "`"
 	} else if similar := spec.Closest(name, slices.Collect(maps.Keys(stack.Services))); similar != "" {
 		p.Remedy = "did you mean " + similar + "?"
 	}

@@ -45,6 +45,7 @@ type creation struct {
 	replica            int
 	oneOff             bool
 	remove             bool              // when it exits
+	jobRun             *runtime.JobRun   // the run of a job that it is
 	replaces           string            // id of the container it takes the place of
 	old                *runtime.View     // that container, as it was observed
 	providers          map[string]string // service name to the id of the container whose namespaces it lends
@@ -85,7 +86,7 @@ func (r *Reconciler) newRecord(c creation, img image.Image) (runtime.Record, err
 	svc := *c.service
 	rec := runtime.Record{
 		ID: runtime.NewID(), Name: c.name, Stack: c.stack.Name, Service: svc.Name, Replica: c.replica,
-		OneOff: c.oneOff, AutoRemove: c.remove, Spec: svc, Image: svc.Image, ImageID: img.ID, Created: time.Now(),
+		OneOff: c.oneOff, AutoRemove: c.remove, JobRun: c.jobRun, Spec: svc, Image: svc.Image, ImageID: img.ID, Created: time.Now(),
 	}
 	rec.Labels = labels(c, img)
 	if err := r.setNamespaces(c, &rec); err != nil {

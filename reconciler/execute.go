@@ -246,6 +246,8 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 		}})
 	case planner.KillContainer:
 		return x.kill(ctx, a)
+	case planner.AddJob, planner.UpdateJob, planner.RemoveJob, planner.SuspendJob, planner.ResumeJob:
+		return x.doJob(a)
 	case planner.PostStart:
 		return x.r.postStart(ctx, x.container(a))
 	case planner.RemoveContainer:

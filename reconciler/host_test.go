@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { runtimetest.Main(m) }
 type host struct {
 	*runtimetest.Host
 	*Reconciler
+	clock Clock // nil: the host's
 }
 
 func newHost(t *testing.T) *host {
@@ -48,7 +49,7 @@ func (h *host) open() {
 	engine, err := runtime.Open(h.Options())
 	h.Must(err)
 	h.Reconciler, err = New(context.Background(), Options{
-		Root: h.Root, Engine: engine, Images: h.Images, Networks: networks, Volumes: volumes, Logf: h.Logf,
+		Root: h.Root, Engine: engine, Images: h.Images, Networks: networks, Volumes: volumes, Logf: h.Logf, Clock: h.clock,
 	})
 	h.Must(err)
 }

@@ -21,7 +21,7 @@ func (r *Reconciler) observe(ctx context.Context, name string, desired *spec.Sta
 	o := &planner.Observed{
 		Stack:    name,
 		Networks: map[string]*planner.Network{}, Volumes: map[string]*planner.Volume{}, Images: map[string]*planner.Image{},
-		Foreign: map[string]string{}, TakenNames: map[string]string{},
+		Foreign: map[string]string{}, TakenNames: map[string]string{}, Jobs: r.observeJobs(name),
 	}
 	if err := r.engine.Sync(ctx, name); err != nil {
 		return nil, fmt.Errorf("stack %s: look at its containers: %w", name, err)
@@ -59,6 +59,9 @@ func (r *Reconciler) observeContainer(v runtime.View) planner.Container {
 		Stopped: v.Intent == runtime.IntentStop, Updating: v.Updating && v.Running(), HooksPending: v.HooksPending(),
 		Due:      !v.Running() && (v.Intent == runtime.IntentHalt || shouldRestart(v) && r.stack(v.Stack).handed(v.ID)),
 		Networks: map[string]string{}, Volumes: v.Volumes, Created: v.Created,
+	}
+	if v.JobRun != nil {
+		c.Job = v.JobRun.Job
 	}
 	for _, ep := range v.Endpoints {
 		if n, err := r.networks.Get(ep.Network); err == nil {

@@ -25,6 +25,7 @@ type Options struct {
 	Networks *netdriver.Manager
 	Volumes  *voldriver.Store
 	Logf     func(format string, args ...any)
+	Clock    Clock // by which jobs run; nil: the host's
 }
 
 // Reconciler drives all stacks of one daemon.
@@ -36,6 +37,7 @@ type Reconciler struct {
 	root     string
 	logf     func(format string, args ...any)
 	links    *linker
+	jobs     *jobs
 
 	// ctx ends with the daemon; what runs on its own (restarts, health checks) ends with it.
 	ctx    context.Context
@@ -59,11 +61,13 @@ func New(ctx context.Context, opts Options) (*Reconciler, error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r.links = newLinker(context.WithoutCancel(ctx), r.networks) // a batch serves more than one caller
+	r.jobs = r.newJobs(opts.Clock)
 	r.tasks.Go(r.watch)
 	if err := r.takeover(ctx); err != nil {
 		r.Close()
 		return nil, err
 	}
+	r.openJobs() // before the loops see them
 	close(r.taken)
 	return r, nil
 }

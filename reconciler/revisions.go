@@ -333,6 +333,14 @@ func stackDigest(s *spec.Stack) string {
 		unplaced.Position = ""
 		bare.Services[name] = &unplaced
 	}
+	if len(s.Jobs) > 0 {
+		bare.Jobs = make(map[string]*spec.Job, len(s.Jobs))
+	}
+	for name, job := range s.Jobs {
+		unplaced := *job
+		unplaced.Position = ""
+		bare.Jobs[name] = &unplaced
+	}
 	data, err := json.Marshal(bare)
 	if err != nil {
 		panic(fmt.Sprintf("marshal a stack: %v", err)) // plain data always marshals

@@ -149,28 +149,35 @@ func (r *Reconciler) check(desired *spec.Stack) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(desired.Services)) {
-		svc := desired.Services[name]
-		var found []error
-		if err := r.engine.Check(svc); err != nil {
-			found = append(found, err)
-		}
-		for _, m := range svc.Mounts {
-			if err := r.volumes.Check(m); err != nil {
-				found = append(found, fmt.Errorf("volumes: %s: %w", m.Target, err))
-			}
-		}
-		for _, f := range append(slices.Clone(svc.Secrets), svc.Configs...) {
-			if src := fileOf(desired, f.Source); src != nil && src.File != "" && !r.isKept(desired.Name, f.Digest) {
-				if _, err := os.Stat(src.File); err != nil {
-					found = append(found, fmt.Errorf("%s: %w", f.Source, err))
-				}
-			}
-		}
-		for _, err := range found {
-			errs = append(errs, &AddressError{Address: spec.ServiceAddress(name).String(), Position: svc.Position, Err: err})
-		}
+		errs = append(errs, r.checkWorkload(desired, spec.ServiceAddress(name), desired.Services[name])...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(desired.Jobs)) {
+		errs = append(errs, r.checkWorkload(desired, spec.JobAddress(name), &desired.Jobs[name].Service)...)
 	}
 	return joined(errs)
+}
+
+func (r *Reconciler) checkWorkload(desired *spec.Stack, address spec.Address, svc *spec.Service) []error {
+	var found []error
+	if err := r.engine.Check(svc); err != nil {
+		found = append(found, err)
+	}
+	for _, m := range svc.Mounts {
+		if err := r.volumes.Check(m); err != nil {
+			found = append(found, fmt.Errorf("volumes: %s: %w", m.Target, err))
+		}
+	}
+	for _, f := range append(slices.Clone(svc.Secrets), svc.Configs...) {
+		if src := fileOf(desired, f.Source); src != nil && src.File != "" && !r.isKept(desired.Name, f.Digest) {
+			if _, err := os.Stat(src.File); err != nil {
+				found = append(found, fmt.Errorf("%s: %w", f.Source, err))
+			}
+		}
+	}
+	for i, err := range found {
+		found[i] = &AddressError{Address: address.String(), Position: svc.Position, Err: err}
+	}
+	return found
 }
 
 func fileOf(desired *spec.Stack, name string) *spec.File {

@@ -41,6 +41,7 @@ func (r *Reconciler) handle(ev runtime.Event) {
 	case shim.Exited:
 		r.ended(s, v.ID)
 	}
+	r.jobs.happened(v)
 }
 
 // takeover brings the daemon up to date with what happened while none ran: shims report their containers, what a crash

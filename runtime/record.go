@@ -73,6 +73,8 @@ type Record struct {
 	// Updating says that an update in place was begun: what the kernel has of the container may be neither what Spec says
 	// nor what it is to become.
 	Updating bool `json:"updating,omitempty"`
+	// JobRun says which run of a job it is, where it is one.
+	JobRun *JobRun `json:"job_run,omitempty"`
 	// Hooked is how far the post_start hooks of a run have come.
 	Hooked Hooked `json:"hooked,omitzero"`
 	// DropVolumes says, in phase Removing, that the anonymous volumes go too.
@@ -98,6 +100,13 @@ type Record struct {
 	Volumes []string `json:"volumes,omitempty"`
 	// Secrets and Configs with where their content comes from.
 	Files []FileSource `json:"files,omitempty"`
+}
+
+// JobRun names an attempt of a run of a job.
+type JobRun struct {
+	Job     string `json:"job"`
+	Number  int    `json:"number"`
+	Attempt int    `json:"attempt"`
 }
 
 // Hooked counts the post_start hooks that have succeeded in one run of a container, which its start tells from others.

@@ -19,6 +19,7 @@ const (
 	KindImage   Kind = "image"
 	KindSecret  Kind = "secret"
 	KindConfig  Kind = "config"
+	KindJob     Kind = "job"
 )
 
 // Address names one resource of a stack, in the same way in plans, errors, events, progress, logs and tests:
@@ -55,6 +56,9 @@ func SecretAddress(key string) Address { return Address{Kind: KindSecret, Name: 
 
 // ConfigAddress is the address of a config by its key in the stack file.
 func ConfigAddress(key string) Address { return Address{Kind: KindConfig, Name: key} }
+
+// JobAddress is the address of a job by its key in the stack file.
+func JobAddress(key string) Address { return Address{Kind: KindJob, Name: key} }
 
 // String is the form that ParseAddress reads.
 func (a Address) String() string {
@@ -96,7 +100,7 @@ func ParseAddress(s string) (Address, error) {
 			}
 			a.Name, a.Replica = m[1], n
 		}
-	case KindNetwork, KindVolume, KindImage, KindSecret, KindConfig:
+	case KindNetwork, KindVolume, KindImage, KindSecret, KindConfig, KindJob:
 	default:
 		return Address{}, fmt.Errorf("%w: %q is not a kind of resource", ErrAddress, kind)
 	}

@@ -11,9 +11,11 @@ import (
 
 // Diff lists field by field, sorted by path, what differs between two versions of a service; either may be nil. The
 // position in the file is no difference. A changed secret or config shows as "content", never with what is in it.
-func Diff(old, new *Service) []Change {
+func Diff(old, new *Service) []Change { return diffTrees(diffTree(old), diffTree(new)) }
+
+func diffTrees(old, new any) []Change {
 	var d differ
-	d.compare("", diffTree(old), diffTree(new))
+	d.compare("", old, new)
 	slices.SortStableFunc(d.changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
 	return d.changes
 }
@@ -23,7 +25,11 @@ func diffTree(s *Service) any {
 	if s == nil {
 		return map[string]any{}
 	}
-	decoder := json.NewDecoder(bytes.NewReader(mustJSON(s)))
+	return fileTree(mustJSON(s))
+}
+
+func fileTree(data []byte) any {
+	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber() // sizes and durations are beyond a float's precision
 	tree := map[string]any{}
 	if err := decoder.Decode(&tree); err != nil {
@@ -167,9 +173,6 @@ func equal(a, b any) bool {
 func show(path string, v any) string {
 	if v == nil {
 		return ""
-	}
-	if strings.HasPrefix(path, "secret_environment.") {
-		return `"(secret)"`
 	}
 	if strings.HasSuffix(path, "."+contentKey) {
 		digest := strings.TrimPrefix(fmt.Sprint(v), "sha256:")

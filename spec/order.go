@@ -98,11 +98,14 @@ func Order(services map[string]*Service) ([]string, error) {
 type UnknownServiceError struct {
 	Name     string
 	Profiles []string // set when the service exists but no active profile enables it
+	Job      bool     // the name is that of a job
 	Similar  string   // the closest name the stack has, if any is close
 }
 
 func (e *UnknownServiceError) Error() string {
 	switch {
+	case e.Job:
+		return fmt.Sprintf("no such service: %s: it is a job; run it with `stack job run %s`", e.Name, e.Name)
 	case len(e.Profiles) > 0:
 		return fmt.Sprintf("no such service: %s: it is disabled; enable it with one of the profiles %s", e.Name, strings.Join(e.Profiles, ", "))
 	case e.Similar != "":

@@ -35,6 +35,7 @@ func (s *Stack) Select(names []string, withDeps bool) (*Stack, error) {
 	}
 
 	selected := *s
+	selected.Jobs = nil
 	selected.Services = make(map[string]*Service, len(chosen))
 	for name := range chosen {
 		service := *s.Services[name]
@@ -46,10 +47,10 @@ func (s *Stack) Select(names []string, withDeps bool) (*Stack, error) {
 	return &selected, nil
 }
 
-// Prune drops the networks, volumes, secrets and configs that no service uses. The maps are replaced, not changed.
+// Prune drops the networks, volumes, secrets and configs that no service or job uses. The maps are replaced, not changed.
 func (s *Stack) Prune() {
 	networks, volumes, secrets, configs := map[string]*Network{}, map[string]*Volume{}, map[string]*File{}, map[string]*File{}
-	for _, service := range s.Services {
+	for _, service := range s.workloads() {
 		for key := range service.Networks {
 			keep(networks, s.Networks, key)
 		}
@@ -78,6 +79,7 @@ func (s *Stack) unknownService(name string) error {
 	return &UnknownServiceError{
 		Name:     name,
 		Profiles: s.Disabled[name],
+		Job:      s.Jobs[name] != nil,
 		Similar:  Closest(name, slices.Collect(maps.Keys(s.Services))),
 	}
 }

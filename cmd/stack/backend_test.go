@@ -37,12 +37,25 @@ type recorder struct {
 	revisions  []api.Revision
 	detail     api.RevisionDetail
 	diff       api.DiffReply
+	jobs       []api.Job
+	jobRuns    []api.JobRun // what the waits for a run return, one after the other
 	up         func(ctx context.Context, send func(api.Event)) (api.Result, error)
 	op         func(ctx context.Context, op string) error
 	watch      func(ctx context.Context, send func(api.Container)) error
 	logs       func(ctx context.Context, q api.LogRequest, send func(api.LogEntry) error) error
 	session    func() (server.Session, error)
 	failure    error
+}
+
+func (r *recorder) Jobs(context.Context, string) ([]api.Job, error) { return r.jobs, r.failure }
+
+func (r *recorder) RunJob(context.Context, string, string) (int, error) {
+	r.note("run job", nil)
+	return len(r.jobRuns), r.failure
+}
+
+func (r *recorder) WaitJobRun(_ context.Context, _, _ string, number, after int) (api.JobRun, error) {
+	return r.jobRuns[after], r.failure
 }
 
 // note records a call and what is not zero in its request.

@@ -165,6 +165,12 @@ func (c *cli) runOneOff(ctx context.Context, f runFlags, tty bool, name string, 
 		return err
 	}
 	declared := stack.Services[name]
+	if job := stack.Jobs[name]; job != nil {
+		if !job.AllowsManual() {
+			return fmt.Errorf("the job %s may not be run by hand: its triggers say `manual: false`", name)
+		}
+		stack, declared = stack.With(job), &job.Service
+	}
 	if declared == nil {
 		return fmt.Errorf("no such service: %s", name)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -80,7 +81,7 @@ func (c *Controller) Remove(ctx context.Context, name string, down, volumes bool
 	}
 	c.release(r)
 	c.sweepReleased()
-	return nil
+	return os.RemoveAll(filepath.Join(c.opts.RunDir, name))
 }
 
 // SyncOptions of a Sync.

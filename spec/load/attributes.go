@@ -5,7 +5,7 @@ package load
 //
 // A path names a mapping's keys, with * for keys the user chooses and [] for the entries of a list.
 
-// supported are honoured in full.
+// supported are honoured in full. Jobs have more than is written here: see jobRules.
 const supported = `
 name
 version
@@ -239,6 +239,16 @@ services.*.volumes.[].volume.subpath
 services.*.volumes_from
 services.*.working_dir
 
+jobs
+jobs.*
+jobs.*.triggers
+jobs.*.triggers.manual
+jobs.*.triggers.schedule
+jobs.*.triggers.schedule.[].concurrency
+jobs.*.triggers.schedule.[].cron
+jobs.*.triggers.schedule.[].missed_fires
+jobs.*.triggers.schedule.[].timezone
+
 networks
 networks.*
 networks.*.attachable
@@ -297,6 +307,10 @@ configs.*.name
 
 // own are Stack's additions to the specification: see extension.go.
 const own = `
+jobs.*.x-stack
+jobs.*.x-stack.history
+jobs.*.x-stack.retries
+jobs.*.x-stack.timeout
 services.*.x-stack
 services.*.x-stack.build
 services.*.x-stack.depends_on
@@ -329,7 +343,6 @@ var ignored = []struct{ path, why string }{
 
 // refused have a better remedy than to be taken out.
 var refused = []struct{ path, what, remedy string }{
-	{"jobs", "jobs are not supported yet", "make it a service with `restart: \"no\"`, under a profile if it is not part of `up`"},
 	{"models", "AI models are not supported", "run a model server as a service"},
 	{"services.*.models", "AI models are not supported", "run a model server as a service"},
 	{"services.*.provider", "services of an external provider are not supported", "run it as a service with an image"},

@@ -20,10 +20,14 @@ func (t *tree) check(src *source, enabled func(service string) bool) spec.Diagno
 	return findings
 }
 
-// builds refuses services that only a build could give an image.
+// builds refuses services and jobs that only a build could give an image.
 func (t *tree) builds(enabled func(service string) bool) spec.Diagnostics {
+	return append(t.buildsOf("services", enabled), t.buildsOf("jobs", enabled)...)
+}
+
+func (t *tree) buildsOf(section string, enabled func(service string) bool) spec.Diagnostics {
 	var findings spec.Diagnostics
-	services := t.root.field("services")
+	services := t.root.field(section)
 	if services == nil {
 		return nil
 	}
@@ -32,7 +36,7 @@ func (t *tree) builds(enabled func(service string) bool) spec.Diagnostics {
 		if build == nil || build.kind == null || !enabled(name) || services.fields[name].field(extensionKey).field("build") != nil {
 			continue
 		}
-		path := []string{"services", name, "build"}
+		path := []string{section, name, "build"}
 		if image := services.fields[name].field("image"); image != nil {
 			findings = append(findings, build.diagnose(spec.Warning, path,
 				fmt.Sprintf("image builds are not supported yet: the image %s is pulled instead", image.text), ""))

@@ -90,13 +90,17 @@ func (src *source) compose(ctx context.Context, o projectOptions) (*types.Projec
 
 // enable enables the services that the user named, with their profiles. The error is an *spec.UnknownServiceError.
 func enable(project *types.Project, names []string) (*types.Project, error) {
+	project, names, err := enableJobs(project, names)
+	if err != nil {
+		return nil, err
+	}
 	all := project.AllServices()
 	for _, name := range names {
 		if _, ok := all[name]; !ok {
 			return nil, &spec.UnknownServiceError{Name: name, Similar: spec.Closest(name, slices.Collect(maps.Keys(all)))}
 		}
 	}
-	project, err := project.WithServicesEnabled(names...)
+	project, err = project.WithServicesEnabled(names...)
 	if err != nil {
 		return nil, err
 	}
@@ -105,14 +109,21 @@ func enable(project *types.Project, names []string) (*types.Project, error) {
 
 func isEnabled(project *types.Project) func(service string) bool {
 	return func(service string) bool {
-		_, ok := project.Services[service]
-		return ok
+		_, isService := project.Services[service]
+		_, isJob := project.Jobs[service]
+		return isService || isJob
 	}
 }
 
 // resolveFiles reads the env and label files of the enabled services and drops resources that none of them uses.
 // Files that are missing are reported first, each at its place: compose-go would stop at one of them.
-func resolveFiles(project *types.Project, t *tree, o Options, findings *spec.Diagnostics) (*types.Project, error) {
+func resolveFiles(project *types.Project, t *tree, o Options, findings *spec.Diagnostics) (_ *types.Project, err error) {
+	asServices(project)
+	defer func() {
+		if err == nil {
+			asJobs(project)
+		}
+	}()
 	if !o.AllResources {
 		project = project.WithoutUnnecessaryResources()
 	}
@@ -120,18 +131,18 @@ func resolveFiles(project *types.Project, t *tree, o Options, findings *spec.Dia
 		service := project.Services[name]
 		files := service.EnvFiles
 		service.EnvFiles = slices.DeleteFunc(slices.Clone(files), func(f types.EnvFile) bool {
-			return bool(f.Required) && t.missing(f.Path, []string{"services", name, "env_file"}, "env file", o, findings)
+			return bool(f.Required) && t.missing(f.Path, []string{section(project, name), name, "env_file"}, "env file", o, findings)
 		})
 		service.LabelFiles = slices.DeleteFunc(slices.Clone(service.LabelFiles), func(f string) bool {
-			return t.missing(f, []string{"services", name, "label_file"}, "label file", o, findings)
+			return t.missing(f, []string{section(project, name), name, "label_file"}, "label file", o, findings)
 		})
 		project.Services[name] = service
 	}
-	project, err := project.WithServicesEnvironmentResolved(false)
-	if err != nil {
+	if project, err = project.WithServicesEnvironmentResolved(false); err != nil {
 		return nil, err
 	}
-	return project.WithServicesLabelsResolved(false)
+	project, err = project.WithServicesLabelsResolved(false)
+	return project, err
 }
 
 // missing tells whether a file that is referred to is not there, and reports it at the reference.

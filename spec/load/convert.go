@@ -53,6 +53,15 @@ func convert(project *types.Project, t *tree, o Options, findings *spec.Diagnost
 	for name, s := range project.Services {
 		c.stack.Services[name] = c.service(s)
 	}
+	for name, j := range project.DisabledJobs {
+		c.stack.Disabled[name] = j.Profiles
+	}
+	for name, j := range project.Jobs {
+		if c.stack.Jobs == nil {
+			c.stack.Jobs = map[string]*spec.Job{}
+		}
+		c.stack.Jobs[name] = c.job(name, j)
+	}
 	c.stack.Policy = c.stackPolicy()
 	c.sharedPorts()
 	c.sharedNames()

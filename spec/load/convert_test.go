@@ -275,3 +275,51 @@ services:
 		}
 	}
 }
+
+func TestJobs(t *testing.T) {
+	dir := files{"env": "LEVEL=9\n", "compose.yaml": `
+name: shop
+services:
+  db: {image: postgres}
+jobs:
+  backup:
+    image: dump
+    command: dump --all
+    env_file: [env]
+    depends_on: {db: {condition: service_healthy}}
+    volumes: [dumps:/dumps]
+    triggers:
+      manual: false
+      schedule: ["0 4 * * *", {cron: "30 * * * *", timezone: Europe/Berlin, concurrency: queue, missed_fires: skip}]
+    x-stack: {timeout: 5m, retries: 2, history: 3}
+  report: {image: report, triggers: {manual: true}, profiles: [reports]}
+volumes: {dumps: }
+`}.write(t)
+	r, err := Load(t.Context(), Options{WorkingDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stack := r.Stack
+	job := stack.Jobs["backup"]
+	if job == nil || len(stack.Jobs) != 1 || len(stack.Services) != 1 {
+		t.Fatalf("jobs %v, services %v", sortedKeys(stack.Jobs), sortedKeys(stack.Services))
+	}
+	for what, c := range map[string]struct {
+		got  any
+		want string
+	}{
+		"triggers":    {job.Triggers, `{"manual":false,"schedule":[{"cron":"0 4 * * *"},{"cron":"30 * * * *","timezone":"Europe/Berlin","concurrency":"queue","missed_fires":"skip"}]}`},
+		"policy":      {job.Runs, `{"timeout":300000000000,"retries":2,"history":3}`},
+		"command":     {job.Command, `["dump","--all"]`},
+		"environment": {job.Environment, `{"LEVEL":"9"}`},
+		"depends_on":  {job.DependsOn, `{"db":{"condition":"service_healthy","required":true}}`},
+		"networks":    {job.Networks, `{"default":{}}`},
+		"volumes":     {sortedKeys(stack.Volumes), `["dumps"]`}, // though only a job mounts it
+		"restart":     {job.Restart, `{"condition":"no"}`},
+		"disabled":    {stack.Disabled, `{"report":["reports"]}`},
+	} {
+		if got := asJSON(t, c.got); got != c.want {
+			t.Errorf("%s: got %s, want %s", what, got, c.want)
+		}
+	}
+}

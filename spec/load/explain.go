@@ -43,7 +43,7 @@ func (t *tree) explain(ctx context.Context, src *source, err error, ns notes) sp
 }
 
 // mentioned is how compose-go's errors name an attribute, or else a service.
-var mentioned = regexp.MustCompile(`\b(?:services|networks|volumes|secrets|configs)\.[\w.\[\]-]+|service "?([\w.-]+)"?`)
+var mentioned = regexp.MustCompile(`\b(?:services|jobs|networks|volumes|secrets|configs)\.[\w.\[\]-]+|service "?([\w.-]+)"?`)
 
 // locate gives compose-go's own words a place, if they name one.
 func (t *tree) locate(err error) spec.Diagnostic {
@@ -57,16 +57,21 @@ func (t *tree) locate(err error) spec.Diagnostic {
 	return t.diagnose(spec.Error, splitPath(m[0]), err.Error(), "")
 }
 
-// active are the services that the profiles enable, by what the tree knows.
+// active are the services and jobs that the profiles enable, by what the tree knows.
 func (t *tree) active(src *source) map[string]bool {
 	services := t.root.field("services")
 	if services == nil {
 		return nil
 	}
 	all := map[string]bool{}
-	for _, name := range services.order {
-		s := types.ServiceConfig{Profiles: services.fields[name].field("profiles").texts()}
-		all[name] = s.HasProfile(src.profiles)
+	for _, section := range []*node{services, t.root.field("jobs")} {
+		if section == nil {
+			continue
+		}
+		for _, name := range section.order {
+			s := types.ServiceConfig{Profiles: section.fields[name].field("profiles").texts()}
+			all[name] = s.HasProfile(src.profiles)
+		}
 	}
 	return all
 }

@@ -15,7 +15,11 @@ import (
 )
 
 func (c *converter) service(s types.ServiceConfig) *spec.Service {
-	at := []string{"services", s.Name}
+	return c.workload([]string{"services", s.Name}, s)
+}
+
+// workload is what stands at a place in the files and becomes containers.
+func (c *converter) workload(at []string, s types.ServiceConfig) *spec.Service {
 	out := &spec.Service{
 		Name:          s.Name,
 		Image:         s.Image,

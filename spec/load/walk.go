@@ -71,6 +71,7 @@ var rules = sync.OnceValue(func() *rule {
 		r.verdict, r.what, r.why = denied, a.what, a.remedy
 	}
 	root.insert(buildPath).verdict = passed // checkBuild has the say
+	jobRules(root)
 	return root
 })
 
@@ -131,7 +132,7 @@ func userDefined(path []string) bool {
 
 func (w *walker) attribute(n *node, key string, parent *rule, all func() *rule, path []string) {
 	r, here := parent.child(key), join(path, key)
-	if len(here) == 2 && here[0] == "services" && !w.enabled(key) {
+	if len(here) == 2 && (here[0] == "services" || here[0] == "jobs") && !w.enabled(key) {
 		return
 	}
 	verdict := unknown
@@ -213,7 +214,7 @@ func (t *tree) unseen(found []loader.UnsupportedAttribute, reported spec.Diagnos
 	var findings spec.Diagnostics
 	for _, u := range found {
 		path := u.Path.Parts()
-		if len(path) > 1 && path[0] == "services" && !enabled(path[1]) {
+		if len(path) > 1 && (path[0] == "services" || path[0] == "jobs") && !enabled(path[1]) {
 			continue
 		}
 		written := pathString(slices.DeleteFunc(slices.Clone(path), func(step string) bool { return step == attribute.PathMatchList }))

@@ -15,6 +15,7 @@ import (
 type Backend interface {
 	Info(context.Context) api.DaemonInfo
 	RevisionBackend
+	JobBackend
 
 	Stacks(context.Context) ([]api.StackSummary, error)
 	Containers(ctx context.Context, stack string) ([]api.Container, error)

@@ -66,6 +66,7 @@ func (s *Server) routes(gitops GitOps) http.Handler {
 
 	s.routeOperations(route)
 	s.routeRevisions(route)
+	s.routeJobs(route)
 	s.routeContainers(route)
 	s.routePlace(route)
 	s.routeImages(route)

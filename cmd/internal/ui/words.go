@@ -29,6 +29,11 @@ var vocabulary = map[planner.Kind]words{
 	planner.PauseContainer:   {"Container", "Pausing", "Paused"},
 	planner.UnpauseContainer: {"Container", "Unpausing", "Unpaused"},
 	planner.PostStart:        {"Container", "Running post_start of", "Ready"},
+	planner.AddJob:           {"Job", "Scheduling", "Scheduled"},
+	planner.UpdateJob:        {"Job", "Updating", "Updated"},
+	planner.RemoveJob:        {"Job", "Removing", "Removed"},
+	planner.SuspendJob:       {"Job", "Suspending", "Suspended"},
+	planner.ResumeJob:        {"Job", "Resuming", "Resumed"},
 	planner.Wait:             {"Service", "Waiting", "Ready"},
 }
 
