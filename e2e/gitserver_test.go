@@ -115,3 +115,15 @@ func settled(h *host.Host, name, commit, reason string, words ...string) {
 	}
 	contains(h.T.(*testing.T), "the condition", c.Message, words...)
 }
+
+// becomes waits until a repository is ready, or not, for a reason.
+func becomes(h *host.Host, name, reason string) status.Condition {
+	h.T.Helper()
+	var c status.Condition
+	h.Eventually(name+" becomes "+reason, func() bool {
+		r := repository(h, name)
+		c = r.Condition(status.Ready)
+		return c.Reason == reason
+	})
+	return c
+}

@@ -60,7 +60,7 @@ func (r *Reconciler) keepContents(stack string, rev *Revision) (*spec.Stack, err
 
 // keepContent writes one content down, unless it is there, and tells whether it is.
 func (r *Reconciler) keepContent(stack string, f *spec.File) (bool, error) {
-	if f.Digest == "" || f.External {
+	if f.Digest == "" || f.External || f.Sealed {
 		return false, nil
 	}
 	if r.isKept(stack, f.Digest) {

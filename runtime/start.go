@@ -191,6 +191,16 @@ func (e *Engine) bundleInput(ctx context.Context, c *Container, v View, in Start
 		input.IPCPath = procPath(pid, "ns/ipc")
 	}
 	input.ShmPath = in.ShmPath
+	for name, file := range v.Spec.SecretEnvironment {
+		value, err := os.ReadFile(file)
+		if err != nil {
+			return bundle.Input{}, fmt.Errorf("environment.%s: %w", name, err)
+		}
+		if input.SecretEnv == nil {
+			input.SecretEnv = map[string]string{}
+		}
+		input.SecretEnv[name] = string(value)
+	}
 	for _, f := range v.Files {
 		content := f.Content
 		if f.File != "" {

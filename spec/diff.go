@@ -174,6 +174,9 @@ func show(path string, v any) string {
 	if v == nil {
 		return ""
 	}
+	if strings.HasPrefix(path, "secret_environment.") {
+		return `"(secret)"`
+	}
 	if strings.HasSuffix(path, "."+contentKey) {
 		digest := strings.TrimPrefix(fmt.Sprint(v), "sha256:")
 		switch {

@@ -43,17 +43,20 @@ type Service struct {
 	Command     *[]string         `json:"command,omitempty"`
 	Entrypoint  *[]string         `json:"entrypoint,omitempty"`
 	Environment map[string]string `json:"environment,omitempty"` // env_file merged in
-	User        string            `json:"user,omitempty"`
-	GroupAdd    []string          `json:"group_add,omitempty"`
-	WorkingDir  string            `json:"working_dir,omitempty"`
-	Hostname    string            `json:"hostname,omitempty"`
-	Domainname  string            `json:"domainname,omitempty"`
-	Labels      map[string]string `json:"labels,omitempty"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-	TTY         bool              `json:"tty,omitempty"`
-	StdinOpen   bool              `json:"stdin_open,omitempty"`
-	Init        *bool             `json:"init,omitempty"`
-	ReadOnly    bool              `json:"read_only,omitempty"`
+	// SecretEnvironment are variables whose values must be in no record: name to the file on a tmpfs that the value is read
+	// from when a container starts. The file is named by a keyed digest of the value.
+	SecretEnvironment map[string]string `json:"secret_environment,omitempty"`
+	User              string            `json:"user,omitempty"`
+	GroupAdd          []string          `json:"group_add,omitempty"`
+	WorkingDir        string            `json:"working_dir,omitempty"`
+	Hostname          string            `json:"hostname,omitempty"`
+	Domainname        string            `json:"domainname,omitempty"`
+	Labels            map[string]string `json:"labels,omitempty"`
+	Annotations       map[string]string `json:"annotations,omitempty"`
+	TTY               bool              `json:"tty,omitempty"`
+	StdinOpen         bool              `json:"stdin_open,omitempty"`
+	Init              *bool             `json:"init,omitempty"`
+	ReadOnly          bool              `json:"read_only,omitempty"`
 
 	Ports         []Port                 `json:"ports,omitempty"`        // ranges expanded: one entry, one target port
 	Expose        []string               `json:"expose,omitempty"`       // "80/tcp"
@@ -185,6 +188,8 @@ type File struct {
 	External bool              `json:"external,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	Digest   string            `json:"digest,omitempty"` // sha256 of the content when loaded
+	// Sealed says that File is on a tmpfs because its content may be on no disk. Digest is then a keyed one.
+	Sealed bool `json:"sealed,omitempty"`
 }
 
 // Conditions of a dependency.

@@ -77,9 +77,6 @@ func (c *Controller) Start() error {
 	}
 	c.followFile()
 	c.sweepReleased()
-	if err := c.serve(); err != nil {
-		c.opts.Logf("gitops: %v", err)
-	}
 	return nil
 }
 
@@ -141,7 +138,7 @@ func (c *Controller) end(r *repository) {
 
 // reread applies the declared file; the caller holds change. A broken one changes nothing.
 func (c *Controller) reread() {
-	file, err := declare.Load(c.opts.File)
+	file, err := c.read()
 	c.mu.Lock()
 	c.broken = err
 	if err == nil {
@@ -180,6 +177,8 @@ func (c *Controller) reread() {
 		}
 	}
 }
+
+func (c *Controller) read() (declare.File, error) { return declare.Load(c.opts.File) }
 
 func (c *Controller) find(name string) *repository {
 	c.mu.Lock()
@@ -261,13 +260,18 @@ func (c *Controller) sweepReleased() {
 			continue
 		}
 		used := slices.ContainsFunc(slices.Collect(maps.Keys(mounted)), func(file string) bool {
-			rel, err := filepath.Rel(dir, file)
-			return err == nil && filepath.IsLocal(rel)
+			return below(dir, file) || below(c.runDir(e.Name()), file)
 		})
 		if !used {
-			if err := os.RemoveAll(dir); err != nil {
+			if err := errors.Join(os.RemoveAll(c.runDir(e.Name())), os.RemoveAll(dir)); err != nil {
 				c.opts.Logf("gitops: %v", err)
 			}
+			os.Remove(c.opts.RunDir) // unless others have secrets in it
 		}
 	}
+}
+
+func below(dir, file string) bool {
+	rel, err := filepath.Rel(dir, file)
+	return err == nil && filepath.IsLocal(rel)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -81,7 +80,7 @@ func (c *Controller) Remove(ctx context.Context, name string, down, volumes bool
 	}
 	c.release(r)
 	c.sweepReleased()
-	return os.RemoveAll(filepath.Join(c.opts.RunDir, name))
+	return nil
 }
 
 // SyncOptions of a Sync.

@@ -157,6 +157,9 @@ func Sources(s *spec.Stack) []string {
 				out = append(out, path.Clean(m.Source))
 			}
 		}
+		for _, file := range svc.SecretEnvironment {
+			out = append(out, file)
+		}
 	}
 	for _, files := range []map[string]*spec.File{s.Secrets, s.Configs} {
 		for _, f := range files {

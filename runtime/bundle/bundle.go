@@ -72,6 +72,8 @@ type Input struct {
 	CgroupPath string
 
 	Secrets, Configs []File
+	// SecretEnv are variables whose values may be on no disk.
+	SecretEnv map[string]string
 	// SecretsDir is this container's own folder on a tmpfs. Write makes it (0700) and fills it; the caller removes it.
 	SecretsDir string
 
@@ -104,6 +106,7 @@ type Bundle struct {
 	Warnings []string
 
 	secretsDir string
+	sealed     bool // the configuration itself is a secret
 }
 
 // ociVersion is one that older runtime programs take as well: crun up to 1.8 refuses 1.1 and above.
@@ -113,7 +116,7 @@ const ociVersion = "1.0.2"
 func Make(in Input) (*Bundle, error) {
 	b := &builder{
 		Input:  in,
-		bundle: &Bundle{Dir: in.Dir, secretsDir: in.SecretsDir},
+		bundle: &Bundle{Dir: in.Dir, secretsDir: in.SecretsDir, sealed: len(in.SecretEnv) > 0},
 		spec: &specs.Spec{
 			Version:     ociVersion,
 			Root:        &specs.Root{Path: filepath.Join(in.Dir, "rootfs"), Readonly: in.Service.ReadOnly},

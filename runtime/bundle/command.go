@@ -86,6 +86,9 @@ func (b *builder) env() []string {
 	for _, name := range slices.Sorted(maps.Keys(b.Service.Environment)) {
 		set(name + "=" + b.Service.Environment[name])
 	}
+	for _, name := range slices.Sorted(maps.Keys(b.SecretEnv)) {
+		set(name + "=" + b.SecretEnv[name])
+	}
 	env := make([]string, len(order))
 	for i, name := range order {
 		env[i] = values[name]

@@ -3,7 +3,9 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -16,7 +18,7 @@ const ConfigName = "config.json"
 // replaces everything, which is how a container gets its secrets back after a reboot: they are on a tmpfs. Nothing is
 // synced to the disk, because a bundle is always written anew after a reboot.
 func (b *Bundle) Write() error {
-	if b.hasSecrets() {
+	if b.hasSecrets() || b.sealed {
 		if err := os.MkdirAll(b.secretsDir, 0o700); err != nil {
 			return err
 		}
@@ -30,7 +32,26 @@ func (b *Bundle) Write() error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", ConfigName, err)
 	}
+	if b.sealed {
+		return b.writeSealed(config)
+	}
 	return HostFile{Path: filepath.Join(b.Dir, ConfigName), Content: config, Mode: 0o600}.write()
+}
+
+// writeSealed keeps a configuration with secret variables on the tmpfs; in the bundle's folder is a symlink to it.
+func (b *Bundle) writeSealed(config []byte) error {
+	sealed := filepath.Join(b.secretsDir, ConfigName)
+	if err := (HostFile{Path: sealed, Content: config, Mode: 0o600}).write(); err != nil {
+		return err
+	}
+	link := filepath.Join(b.Dir, ConfigName)
+	if err := os.Remove(link + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(sealed, link+".new"); err != nil {
+		return err
+	}
+	return os.Rename(link+".new", link)
 }
 
 func (b *Bundle) hasSecrets() bool {

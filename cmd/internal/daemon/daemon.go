@@ -14,6 +14,7 @@ import (
 	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/netdriver/drivers"
 	"github.com/stack-run/stack/reconciler"
+	"github.com/stack-run/stack/reconciler/gitops"
 	"github.com/stack-run/stack/runtime"
 	"github.com/stack-run/stack/runtime/image"
 	"github.com/stack-run/stack/voldriver"
@@ -67,18 +68,14 @@ func Run(ctx context.Context, o Options) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	backend := &backend{parts: parts, options: o, stop: stop}
-	repos, err := openGitOps(backend)
-	if err != nil {
+	if err := parts.repositories.Start(); err != nil {
 		return err
 	}
-	if err := repos.Start(); err != nil {
-		return err
-	}
-	defer repos.Close()
+	defer parts.repositories.Close()
 	if o.Ready != nil {
 		o.Ready()
 	}
-	return server.New(backend, server.Options{Logf: o.Logf, GitOps: repositories{repos}}).Serve(ctx, listener)
+	return server.New(backend, server.Options{Logf: o.Logf, GitOps: repositories{parts.repositories}}).Serve(ctx, listener)
 }
 
 func absolute(dir string) (string, error) {
@@ -112,6 +109,8 @@ type parts struct {
 	volumes    *voldriver.Store
 	engine     *runtime.Engine
 	reconciler *reconciler.Reconciler
+	// repositories start when all else serves, and end before it.
+	repositories *gitops.Controller
 }
 
 func open(ctx context.Context, o Options) (p *parts, err error) {
@@ -158,6 +157,10 @@ func open(ctx context.Context, o Options) (p *parts, err error) {
 	if err != nil {
 		return p, fmt.Errorf("open containers: %w", err)
 	}
+	if p.repositories, err = openGitOps(&backend{parts: p, options: o}); err != nil {
+		return p, fmt.Errorf("open repositories: %w", err)
+	}
+	p.repositories.Restore() // secrets that a reboot took, before containers that need them start
 	p.reconciler, err = reconciler.New(ctx, reconciler.Options{
 		Root: o.Root, Engine: p.engine, Images: p.images, Networks: p.networks, Volumes: p.volumes, Logf: o.Logf, Clock: clock{},
 	})

@@ -90,6 +90,9 @@ func (s gitopsStacks) Mounted() (map[string]bool, error) {
 		for _, f := range v.Files {
 			mounted[f.File] = true
 		}
+		for _, file := range v.Spec.SecretEnvironment {
+			mounted[file] = true
+		}
 	}
 	names, err := s.b.reconciler.Stacks()
 	if err != nil {
