@@ -127,3 +127,70 @@ func becomes(h *host.Host, name, reason string) status.Condition {
 	})
 	return c
 }
+
+// webServer serves the machine's repositories by git's own CGI program behind nginx, for those with a password:
+// http://127.0.0.1:8081/NAME.git. User and password are deploy and pa55word.
+func webServer(h *host.Host) (stop func()) {
+	h.T.Helper()
+	dir := filepath.Dir(h.Dir)
+	h.Sh(fmt.Sprintf(`printf 'deploy:%%s\n' "$(openssl passwd -apr1 pa55word)" >%[1]s/htpasswd; mkdir -p %[1]s/nginx; chmod 777 %[1]s/nginx
+cat >%[1]s/nginx.conf <<'.'
+daemon off; master_process off; pid %[1]s/nginx/pid; error_log %[1]s/nginx/error.log;
+events {}
+http {
+  access_log off; client_body_temp_path %[1]s/nginx; proxy_temp_path %[1]s/nginx; fastcgi_temp_path %[1]s/nginx; uwsgi_temp_path %[1]s/nginx; scgi_temp_path %[1]s/nginx;
+  server {
+    listen 127.0.0.1:8081;
+    auth_basic git; auth_basic_user_file %[1]s/htpasswd;
+    location / {
+      include /etc/nginx/fastcgi_params;
+      fastcgi_pass unix:%[1]s/nginx/fcgi.sock;
+      fastcgi_param SCRIPT_FILENAME /usr/lib/git-core/git-http-backend;
+      fastcgi_param GIT_HTTP_EXPORT_ALL "";
+      fastcgi_param GIT_PROJECT_ROOT %[1]s/git;
+      fastcgi_param PATH_INFO $uri;
+      fastcgi_param HOME %[1]s;
+      fastcgi_param GIT_CONFIG_GLOBAL %[1]s/.gitconfig;
+      fastcgi_read_timeout 600;
+    }
+  }
+}
+.
+`, dir))
+	fcgi := h.Background(h.Command("fcgiwrap", "-s", "unix:"+dir+"/nginx/fcgi.sock"))
+	h.Eventually("fcgiwrap listens", func() bool { return h.Sh("ls "+dir+"/nginx/fcgi.sock 2>/dev/null || true") != "" })
+	nginx := h.Background(h.Command("nginx", "-c", dir+"/nginx.conf"))
+	h.Eventually("nginx listens", func() bool { return strings.Contains(h.Sh("ss -ltn"), "127.0.0.1:8081") })
+	h.Sh("printf pa55word >$HOME/password")
+	return func() {
+		nginx()
+		fcgi()
+		h.Sh("rm -f " + dir + "/nginx/fcgi.sock")
+	}
+}
+
+// sshServer serves the machine's repositories at ssh://root@127.0.0.1:2222/NAME; the key is $HOME/id, the server's key in
+// $HOME/known_hosts. Nothing but git may be run.
+func sshServer(h *host.Host) {
+	h.T.Helper()
+	dir := filepath.Dir(h.Dir)
+	h.Sh(fmt.Sprintf(`cd %[1]s; mkdir -p ssh /run/sshd; for k in ssh/host id other; do ssh-keygen -q -t ed25519 -N "" -f $k; done
+		cp id.pub ssh/authorized; chmod 600 ssh/authorized
+		echo "[127.0.0.1]:2222 $(cut -d' ' -f1,2 ssh/host.pub)" >known_hosts; echo "[127.0.0.1]:2222 $(cut -d' ' -f1,2 other.pub)" >wrong_hosts
+		cat >ssh/config <<.
+Port 2222
+ListenAddress 127.0.0.1
+HostKey %[1]s/ssh/host
+AuthorizedKeysFile %[1]s/ssh/authorized
+PermitRootLogin forced-commands-only
+PasswordAuthentication no
+UsePAM no
+StrictModes no
+PidFile none
+ForceCommand sh -c 'cd %[1]s/git && eval "\$(echo "\$SSH_ORIGINAL_COMMAND" | sed s,/,%[1]s/git/,)"'
+.
+`, dir))
+	h.Sh("sed -i 's/^/command=\"x\" /' " + dir + "/ssh/authorized") // forced-commands-only asks for one; ForceCommand replaces it
+	h.Background(h.Command("/usr/sbin/sshd", "-D", "-e", "-f", dir+"/ssh/config"))
+	h.Eventually("sshd listens", func() bool { return strings.Contains(h.Sh("ss -ltn"), "127.0.0.1:2222") })
+}

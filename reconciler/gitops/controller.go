@@ -16,6 +16,7 @@ import (
 
 	"github.com/stack-run/stack/reconciler/gitops/declare"
 	"github.com/stack-run/stack/reconciler/gitops/status"
+	"github.com/stack-run/stack/reconciler/gitops/webhook"
 )
 
 // Errors of a Controller.
@@ -38,11 +39,16 @@ type Controller struct {
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
 
-	change sync.Mutex // one change of the set of repositories at a time
-	mu     sync.Mutex
-	file   declare.File
-	broken error // of the declared file
-	repos  map[string]*repository
+	metrics *metrics
+	hooks   *webhook.Handler
+	news    chan struct{} // a place for each delivery on its way
+
+	change    sync.Mutex // one change of the set of repositories at a time
+	listening listener
+	mu        sync.Mutex
+	file      declare.File
+	broken    error // of the declared file
+	repos     map[string]*repository
 }
 
 // New opens what is kept. Nothing runs before Start.
@@ -50,7 +56,9 @@ func New(o Options) (*Controller, error) {
 	if o.Logf == nil {
 		o.Logf = func(string, ...any) {}
 	}
-	c := &Controller{opts: o, slots: semaphore.NewWeighted(atOnce), repos: map[string]*repository{}}
+	c := &Controller{opts: o, slots: semaphore.NewWeighted(atOnce), repos: map[string]*repository{}, metrics: newMetrics(),
+		news: make(chan struct{}, pendingNews)}
+	c.hooks = c.newHooks()
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -86,6 +94,9 @@ const patience = 5 * time.Second
 // Close ends what runs. What is in the middle goes on in the next daemon.
 func (c *Controller) Close() {
 	c.stop()
+	c.change.Lock()
+	c.listen("")
+	c.change.Unlock()
 	done := make(chan struct{})
 	go func() {
 		c.tasks.Wait()
@@ -149,6 +160,7 @@ func (c *Controller) reread() {
 		c.opts.Logf("gitops: %v", err)
 		return
 	}
+	c.listen(file.Listen)
 	for _, r := range c.all() {
 		def, still := file.Repositories[r.name]
 		switch {
@@ -227,6 +239,8 @@ func (c *Controller) environ() []string {
 
 // finished tells those who wait for a repository, and those who want to know, how an attempt ended.
 func (c *Controller) finished(x *attempt, f *failure) {
+	c.metrics.count(x, f, time.Since(x.began).Seconds())
+	c.tellOthers(x, f)
 	if f == nil {
 		for _, r := range c.all() {
 			s := r.snapshot()
@@ -239,6 +253,7 @@ func (c *Controller) finished(x *attempt, f *failure) {
 
 // release lets go of a repository's stacks: they run on, and its files stay until no container has a use for them.
 func (c *Controller) release(r *repository) {
+	c.metrics.forget(r.name)
 	r.update(func(s *status.Repository) { s.Released, s.Stacks = true, nil })
 	os.Remove(filepath.Join(r.dir, definitionFile)) // the state says released
 }

@@ -7,6 +7,7 @@ package gitops
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/stack-run/stack/reconciler/gitops/declare"
@@ -48,7 +49,8 @@ type Options struct {
 	Stacks Stacks
 	// Artifact opens an OCI artifact as a source; nil refuses oci URLs.
 	Artifact func(dir string, r declare.Repository) source.Source
-	Host     string // this host's name, for commit statuses and notifications
+	Metrics  http.Handler // served beside webhooks; nil is none
+	Host     string       // this host's name, for commit statuses and notifications
 	Version  string
 	Logf     func(format string, args ...any)
 }

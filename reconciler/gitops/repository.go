@@ -34,6 +34,8 @@ type repository struct {
 	state    status.Repository
 	asked    []request // what is to be answered by the next attempt
 	wake     chan struct{}
+	hook     *time.Timer // of a webhook that wakes it in a moment
+	hookedAt time.Time
 }
 
 // request asks for an attempt. done is closed when one that began after the request has ended.

@@ -75,7 +75,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Ready != nil {
 		o.Ready()
 	}
-	return server.New(backend, server.Options{Logf: o.Logf, GitOps: repositories{parts.repositories}}).Serve(ctx, listener)
+	return server.New(backend, server.Options{Logf: o.Logf, GitOps: repositories{parts.repositories}, Metrics: parts.metrics}).Serve(ctx, listener)
 }
 
 func absolute(dir string) (string, error) {
@@ -111,10 +111,11 @@ type parts struct {
 	reconciler *reconciler.Reconciler
 	// repositories start when all else serves, and end before it.
 	repositories *gitops.Controller
+	metrics      *metrics
 }
 
 func open(ctx context.Context, o Options) (p *parts, err error) {
-	p = &parts{}
+	p = &parts{metrics: newMetrics()}
 	defer func() {
 		if err != nil {
 			p.close(o.Logf)
@@ -160,6 +161,7 @@ func open(ctx context.Context, o Options) (p *parts, err error) {
 	if p.repositories, err = openGitOps(&backend{parts: p, options: o}); err != nil {
 		return p, fmt.Errorf("open repositories: %w", err)
 	}
+	p.metrics.registry.MustRegister(p.repositories, containers{p})
 	p.repositories.Restore() // secrets that a reboot took, before containers that need them start
 	p.reconciler, err = reconciler.New(ctx, reconciler.Options{
 		Root: o.Root, Engine: p.engine, Images: p.images, Networks: p.networks, Volumes: p.volumes, Logf: o.Logf, Clock: clock{},

@@ -16,7 +16,7 @@ var Ops = []string{"down", "stop", "start", "restart", "kill", "rm", "pause", "u
 // A handler answers one request: with a value, or by itself when the value is nil.
 type handler func(w http.ResponseWriter, r *http.Request) (any, error)
 
-func (s *Server) routes(gitops GitOps) http.Handler {
+func (s *Server) routes(o Options) http.Handler {
 	mux := http.NewServeMux()
 	b := s.backend
 	route := func(pattern string, h handler) {
@@ -71,8 +71,11 @@ func (s *Server) routes(gitops GitOps) http.Handler {
 	s.routePlace(route)
 	s.routeImages(route)
 	s.routeVolumesAndNetworks(route)
-	if gitops != nil {
-		s.routeGitOps(route, gitops)
+	if o.GitOps != nil {
+		s.routeGitOps(route, o.GitOps)
+	}
+	if o.Metrics != nil {
+		mux.Handle("GET /metrics", o.Metrics)
 	}
 	return mux
 }

@@ -23,6 +23,8 @@ type Options struct {
 	Allow func(uid uint32) bool
 	// GitOps answers what is about repositories; nil leaves those routes out.
 	GitOps GitOps
+	// Metrics answers GET /metrics; nil leaves it out.
+	Metrics http.Handler
 }
 
 // Server answers API requests with what its Backend does.
@@ -48,7 +50,7 @@ func New(backend Backend, o Options) *Server {
 		s.allow = func(uid uint32) bool { return uid == 0 || uid == own }
 	}
 	s.base, s.stop = context.WithCancel(context.Background())
-	s.handler = s.onlyAllowed(s.routes(o.GitOps))
+	s.handler = s.onlyAllowed(s.routes(o))
 	return s
 }
 

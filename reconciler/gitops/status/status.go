@@ -129,8 +129,17 @@ type Repository struct {
 	Settings string `json:"settings,omitempty"`
 	// Followed is a digest of where it came from: what was applied from elsewhere is no ancestor.
 	Followed string `json:"followed,omitempty"`
-	// Notified is what receivers were told last.
-	Notified string `json:"notified,omitempty"`
+	// Told is what receivers were told last, Reported what the server was.
+	Told     Told   `json:"told,omitzero"`
+	Reported string `json:"reported,omitempty"`
+}
+
+// Told is what receivers of notifications were told last.
+type Told struct {
+	State    string    `json:"state"`
+	Reason   string    `json:"reason"`
+	Revision string    `json:"revision,omitempty"`
+	Time     time.Time `json:"time"`
 }
 
 // Kept bounds what is kept of the past.
