@@ -161,6 +161,8 @@ func (u *up) keepGoing(s *course, f *fate) {
 	case u.done(s, c):
 	case !u.opts.KeepStopped:
 		f.start, f.reason, f.detail = true, HasExited, exitCode(c)
+	case c.Due && c.Broken != "":
+		f.start, f.reason, f.detail = true, Drifted, c.Broken
 	case c.Due, policyStarts(c, s.Restart):
 		f.start, f.reason, f.detail = true, RestartPolicy, exitCode(c)
 	}

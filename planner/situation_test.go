@@ -169,7 +169,7 @@ func dependsOn(v any) map[string]any {
 //	taken NAME=WHO
 //	job NAME suspended {attributes that differ}
 //	other STACK/SERVICE STATE [healthy ...] exit=N stopped needs=STACK/SERVICE    a service of another stack
-//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped due updating oneoff hooks name= id= image= ns= nets= vols= drift= lost= job= {attributes that differ}
+//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped due updating oneoff hooks name= id= image= ns= nets= vols= drift= lost= broken= job= {attributes that differ}
 func (s *situation) parseObserved(t testing.TB, text string) {
 	t.Helper()
 	s.observed = &Observed{
@@ -336,7 +336,8 @@ func (s *situation) observeContainer(t testing.TB, word string, flags []string, 
 		ID: or(values["id"], fmt.Sprintf("c-%s-%d", address.Name, address.Replica)), Service: address.Name, Replica: address.Replica,
 		Spec: s.service(t, address.Name, other), State: flags[0],
 		OneOff: slices.Contains(flags, "oneoff") || values["job"] != "", Stopped: slices.Contains(flags, "stopped"), Updating: slices.Contains(flags, "updating"),
-		HooksPending: slices.Contains(flags, "hooks"), Job: values["job"], Due: slices.Contains(flags, "due"), Drift: list(values["drift"]), Lost: values["lost"],
+		HooksPending: slices.Contains(flags, "hooks"), Job: values["job"], Due: slices.Contains(flags, "due"), Drift: list(values["drift"]),
+		Lost: values["lost"], Broken: values["broken"],
 		NamespaceOf: list(values["ns"]), Networks: map[string]string{}, Volumes: list(values["vols"]),
 		Created: time.Unix(int64(len(s.observed.Containers)), 0),
 	}

@@ -67,6 +67,8 @@ type Container struct {
 	// Due says that it is to be started again, by its restart policy or because an operation that had stopped it for a moment
 	// was interrupted, and that nobody is about to: whoever keeps the stack plans it.
 	Due bool
+	// Broken is why it ended, where it did not end by itself.
+	Broken string
 	// Drift is what others changed or broke around a container that runs and can be mended in place; Lost is why it can't be
 	// mended and has to be made again.
 	Drift []string

@@ -59,7 +59,10 @@ func (r *Reconciler) isDown(ctx context.Context, s *stack, opts planner.DownOpti
 
 // wishDown goes on with a down that was interrupted.
 func (r *Reconciler) wishDown(ctx context.Context, s *stack, in *intent, desired *spec.Stack) (*wish, error) {
-	observed, err := r.observe(ctx, s.name, desired)
+	observed, err := r.look(ctx, s.name, desired)
+	if err == nil {
+		err = r.observeOwned(observed)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -225,7 +225,11 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 		return x.ensureNetwork(ctx, a)
 	case planner.RemoveNetwork:
 		return ignoreNotFound(x.r.networks.Remove(ctx, a.Name))
-	case planner.CreateVolume, planner.RepairVolume:
+	case planner.RepairVolume:
+		return x.repairVolume(ctx, a)
+	case planner.RepairContainer:
+		return x.repair(ctx, a)
+	case planner.CreateVolume:
 		return x.ensureVolume(ctx, a)
 	case planner.RemoveVolume:
 		return ignoreNotFound(x.r.volumes.Remove(ctx, a.Name))

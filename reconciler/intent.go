@@ -98,16 +98,23 @@ func (r *Reconciler) changeIntent(s *stack, change func(*intent)) error {
 	if err == nil && reflect.DeepEqual(old, next) && r.recorded(s.name) {
 		return nil
 	}
-	data, err := json.Marshal(next)
-	if err != nil {
-		return fmt.Errorf("stack %s: %w", s.name, err)
-	}
-	if err := replaceFile(r.intentPath(s.name), data, true); err != nil {
-		return fmt.Errorf("stack %s: keep what was asked of it: %w", s.name, err)
+	if err := r.writeIntent(s, next); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.intent = next
 	s.mu.Unlock()
+	return nil
+}
+
+func (r *Reconciler) writeIntent(s *stack, in *intent) error {
+	data, err := json.Marshal(in)
+	if err == nil {
+		err = replaceFile(r.intentPath(s.name), data, true)
+	}
+	if err != nil {
+		return fmt.Errorf("stack %s: keep what was asked of it: %w", s.name, err)
+	}
 	return nil
 }
 
@@ -160,6 +167,16 @@ func (r *Reconciler) upIntent(s *stack, desired *spec.Stack, opts planner.Option
 			in.Services[name] = k
 		}
 	})
+}
+
+// onlyObserved tells whether drift of a stack is reported only.
+func (r *Reconciler) onlyObserved(s *stack) bool {
+	in, err := r.intentOf(s)
+	if err != nil || in.Suspended {
+		return err == nil
+	}
+	desired, err := r.desiredState(s)
+	return err == nil && desired != nil && desired.Policy.Reconcile == spec.Observe
 }
 
 // differs tells whether a container of a service was made from something else than the service is by now.

@@ -24,8 +24,9 @@ const (
 // loop is what is kept of one stack between passes.
 type loop struct {
 	mu     sync.Mutex
-	woken  bool // since the pass at work began
-	busy   bool // somebody is about to make a pass, or at it
+	woken  bool      // since the pass at work began
+	full   time.Time // when a pass is to look at everything, also at what no event spoke of
+	busy   bool      // somebody is about to make a pass, or at it
 	alarm  *time.Timer
 	yield  context.CancelFunc // ends the pass at work
 	wanted int                // operations that wait for the stack
@@ -68,6 +69,14 @@ func (r *Reconciler) changed(s *stack) {
 	for other := range others {
 		r.wake(other)
 	}
+	r.wake(s)
+}
+
+// wakeFull has a pass made that looks at everything, also at what no event spoke of.
+func (r *Reconciler) wakeFull(s *stack) {
+	s.loop.mu.Lock()
+	s.loop.full = time.Now()
+	s.loop.mu.Unlock()
 	r.wake(s)
 }
 
@@ -146,11 +155,21 @@ func (r *Reconciler) pass(s *stack) (next time.Time) {
 		return time.Time{}
 	}
 	defer unlock()
+	s.loop.mu.Lock()
+	full := !time.Now().Before(s.loop.full)
+	if full {
+		s.loop.full = time.Now().Add(jitter(fullPass))
+	}
+	next = s.loop.full
+	s.loop.mu.Unlock()
+	if full {
+		r.inspect(ctx, s)
+	}
 	w, err := r.wish(ctx, s)
 	s.loop.mu.Lock()
 	s.loop.err = err
 	s.loop.mu.Unlock()
-	look := planner.Action{Kind: "look", Address: "stack." + s.name}
+	look := lookAt(s)
 	switch {
 	case ctx.Err() != nil:
 		return time.Now() // after the operation that wanted the stack
@@ -186,7 +205,6 @@ func (r *Reconciler) pass(s *stack) (next time.Time) {
 	if len(w.plan.Actions) == 0 && w.after == nil {
 		r.finished(s)
 	}
-	next = now.Add(jitter(fullPass))
 	if retry := s.loop.troubles.next(time.Now()); !retry.IsZero() && retry.Before(next) {
 		next = retry
 	}
@@ -201,6 +219,11 @@ func (r *Reconciler) finished(s *stack) {
 	if newest.Number > 0 && newest.Outcome == "" {
 		r.conclude(s, newest.Number, Converged, nil)
 	}
+}
+
+// lookAt is the look at a stack itself as an action, for its back-off.
+func lookAt(s *stack) planner.Action {
+	return planner.Action{Kind: "look", Address: "stack." + s.name}
 }
 
 // wish is what the loop wants of a stack.
@@ -250,7 +273,7 @@ func (r *Reconciler) wish(ctx context.Context, s *stack) (*wish, error) {
 	if len(opts.Services) == 0 {
 		return nil, nil
 	}
-	if w.observed, err = r.observe(ctx, s.name, desired); err != nil {
+	if w.observed, err = r.look(ctx, s.name, desired); err != nil {
 		return nil, err
 	}
 	count := map[string]int{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,21 +16,27 @@ import (
 	"github.com/stack-run/stack/voldriver"
 )
 
-// observe looks at everything a plan for the stack depends on. Containers and their states are kept up to date by events;
-// networks are looked up in the kernel; images and volumes in their stores. desired may be nil.
+// observe looks at what a plan for the stack depends on. Containers and their states are kept up to date by events, and asked
+// for once more; networks are looked up in the kernel; images and volumes in their stores. desired may be nil.
 func (r *Reconciler) observe(ctx context.Context, name string, desired *spec.Stack) (*planner.Observed, error) {
+	if err := r.engine.Sync(ctx, name); err != nil {
+		return nil, fmt.Errorf("stack %s: look at its containers: %w", name, err)
+	}
+	return r.look(ctx, name, desired)
+}
+
+// look is observe for who is woken by the events that bring containers up to date.
+func (r *Reconciler) look(ctx context.Context, name string, desired *spec.Stack) (*planner.Observed, error) {
 	o := &planner.Observed{
 		Stack:    name,
 		Networks: map[string]*planner.Network{}, Volumes: map[string]*planner.Volume{}, Images: map[string]*planner.Image{},
 		Foreign: map[string]string{}, TakenNames: map[string]string{}, Jobs: r.observeJobs(name),
 	}
-	if err := r.engine.Sync(ctx, name); err != nil {
-		return nil, fmt.Errorf("stack %s: look at its containers: %w", name, err)
-	}
 	all := r.engine.List("")
+	var own []runtime.View
 	for _, v := range all {
 		if v.Stack == name {
-			o.Containers = append(o.Containers, r.observeContainer(v))
+			own = append(own, v)
 			continue
 		}
 		o.TakenNames[v.Name] = v.Stack + "/" + v.Service
@@ -37,11 +44,17 @@ func (r *Reconciler) observe(ctx context.Context, name string, desired *spec.Sta
 			o.Foreign[v.Name] = v.ID
 		}
 	}
-	if err := r.observeNetworks(ctx, o, all); err != nil {
+	if err := r.observeNetworks(ctx, o, desired, all); err != nil {
 		return nil, err
 	}
-	if err := r.observeVolumes(o, all); err != nil {
+	if err := r.observeVolumes(o, desired, own); err != nil {
 		return nil, err
+	}
+	s := r.stack(name)
+	for _, v := range own {
+		c := r.observeContainer(v)
+		r.drift(s, v, o.Networks, &c)
+		o.Containers = append(o.Containers, c)
 	}
 	if desired == nil {
 		return o, nil
@@ -58,6 +71,7 @@ func (r *Reconciler) observeContainer(v runtime.View) planner.Container {
 		ImageID: v.ImageID, State: r.state(v), Health: v.Health, ExitCode: v.State.ExitCode,
 		Stopped: v.Intent == runtime.IntentStop, Updating: v.Updating && v.Running(), HooksPending: v.HooksPending(),
 		Due:      !v.Running() && (v.Intent == runtime.IntentHalt || shouldRestart(v) && r.stack(v.Stack).handed(v.ID)),
+		Broken:   broken(v),
 		Networks: map[string]string{}, Volumes: v.Volumes, Created: v.Created,
 	}
 	if v.JobRun != nil {
@@ -78,8 +92,18 @@ func (r *Reconciler) observeContainer(v runtime.View) planner.Container {
 	return c
 }
 
-func (r *Reconciler) observeNetworks(ctx context.Context, o *planner.Observed, all []runtime.View) error {
+// observeNetworks looks at the networks that the stack made or asks for; in the kernel at those it made.
+func (r *Reconciler) observeNetworks(ctx context.Context, o *planner.Observed, desired *spec.Stack, all []runtime.View) error {
+	asked := map[string]bool{}
+	if desired != nil {
+		for _, n := range desired.Networks {
+			asked[n.Name] = true
+		}
+	}
 	for _, n := range r.networks.List() {
+		if n.Stack != o.Stack && !asked[n.Name] {
+			continue
+		}
 		seen := &planner.Network{Name: n.Name, ID: n.ID, Stack: n.Stack, Digest: n.Labels[labelHash]}
 		if n.Stack == o.Stack {
 			drift, err := r.networks.Observe(ctx, n.Name)
@@ -88,29 +112,80 @@ func (r *Reconciler) observeNetworks(ctx context.Context, o *planner.Observed, a
 			}
 			seen.Drift = drift
 		}
-		for _, v := range all {
-			if v.Stack != o.Stack && slices.ContainsFunc(v.Endpoints, func(ep netdriver.Endpoint) bool { return ep.Network == n.Name }) {
-				seen.Users = append(seen.Users, v.Name)
+		o.Networks[n.Name] = seen
+	}
+	for _, v := range all {
+		if v.Stack == o.Stack {
+			continue
+		}
+		for _, ep := range v.Endpoints {
+			if n := o.Networks[ep.Network]; n != nil && !slices.Contains(n.Users, v.Name) {
+				n.Users = append(n.Users, v.Name)
 			}
 		}
-		o.Networks[n.Name] = seen
 	}
 	return nil
 }
 
-func (r *Reconciler) observeVolumes(o *planner.Observed, all []runtime.View) error {
+// observeVolumes looks at the volumes that the stack asks for or mounts.
+func (r *Reconciler) observeVolumes(o *planner.Observed, desired *spec.Stack, own []runtime.View) error {
+	mounted, declared := map[string]bool{}, map[string]bool{}
+	for _, v := range own {
+		for _, name := range v.Volumes {
+			mounted[name] = true
+		}
+	}
+	names := maps.Clone(mounted)
+	if desired != nil {
+		for _, v := range desired.Volumes {
+			names[v.Name], declared[v.Name] = true, !v.External
+		}
+	}
+	for name := range names {
+		seen := &planner.Volume{Name: name, Stack: o.Stack}
+		vol, err := r.volumes.Get(name)
+		if err != nil && !isNotFound(err) {
+			return err
+		}
+		if err == nil {
+			seen.Stack, seen.Digest = vol.Stack, vol.Labels[labelHash]
+		}
+		if mounted[name] {
+			condition, err := r.volumes.Observe(name)
+			if err != nil {
+				return err
+			}
+			seen.Drift, seen.Damage = condition.Drift, condition.Damage
+		}
+		// One without a record is none, unless it has data that the stack file knows a record for.
+		if err == nil || declared[name] && len(seen.Drift) > 0 {
+			o.Volumes[name] = seen
+		}
+	}
+	return nil
+}
+
+// observeOwned completes what was observed by who uses the volumes, and by those that the stack made and has no word for now:
+// what goes with a down.
+func (r *Reconciler) observeOwned(o *planner.Observed) error {
 	volumes, err := r.volumes.List()
 	if err != nil {
 		return fmt.Errorf("volumes: %w", err)
 	}
 	for _, vol := range volumes {
-		seen := &planner.Volume{Name: vol.Name, Stack: vol.Stack, Digest: vol.Labels[labelHash]}
-		for _, v := range all {
-			if v.Stack != o.Stack && slices.Contains(v.Volumes, vol.Name) {
+		if vol.Stack == o.Stack && o.Volumes[vol.Name] == nil {
+			o.Volumes[vol.Name] = &planner.Volume{Name: vol.Name, Stack: vol.Stack, Digest: vol.Labels[labelHash]}
+		}
+	}
+	for _, v := range r.engine.List("") {
+		if v.Stack == o.Stack {
+			continue
+		}
+		for _, name := range v.Volumes {
+			if seen := o.Volumes[name]; seen != nil {
 				seen.Users = append(seen.Users, v.Name)
 			}
 		}
-		o.Volumes[vol.Name] = seen
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -30,14 +31,15 @@ type Options struct {
 
 // Reconciler drives all stacks of one daemon.
 type Reconciler struct {
-	engine   *runtime.Engine
-	images   *image.Store
-	networks *netdriver.Manager
-	volumes  *voldriver.Store
-	root     string
-	logf     func(format string, args ...any)
-	links    *linker
-	jobs     *jobs
+	engine    *runtime.Engine
+	images    *image.Store
+	networks  *netdriver.Manager
+	volumes   *voldriver.Store
+	root      string
+	logf      func(format string, args ...any)
+	links     *linker
+	jobs      *jobs
+	fileWatch *files
 
 	// ctx ends with the daemon; what runs on its own (restarts, health checks) ends with it.
 	ctx    context.Context
@@ -63,6 +65,10 @@ func New(ctx context.Context, opts Options) (*Reconciler, error) {
 	r.links = newLinker(context.WithoutCancel(ctx), r.networks) // a batch serves more than one caller
 	r.jobs = r.newJobs(opts.Clock)
 	r.tasks.Go(r.watch)
+	if err := errors.Join(r.watchFiles(), r.watchMounts()); err != nil {
+		r.Close()
+		return nil, err
+	}
 	if err := r.takeover(ctx); err != nil {
 		r.Close()
 		return nil, err
@@ -80,6 +86,9 @@ const closePatience = 5 * time.Second
 func (r *Reconciler) Close() {
 	r.mu.Lock()
 	r.cancel()
+	if r.fileWatch != nil {
+		r.fileWatch.n.close()
+	}
 	for _, s := range r.stacks {
 		s.stopTimers()
 	}
@@ -133,8 +142,9 @@ type stack struct {
 	intent  *intent            // nil: not read yet
 	changed chan struct{}      // closed and made anew at each change of a container
 
-	loop  loop
-	awake func() // wakes the loop
+	loop     loop
+	findings findings
+	awake    func() // wakes the loop
 }
 
 func (r *Reconciler) stack(name string) *stack {

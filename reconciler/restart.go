@@ -41,6 +41,9 @@ func (r *Reconciler) ended(s *stack, id string) {
 	if known {
 		return
 	}
+	if broken(v) != "" && r.onlyObserved(s) {
+		k.hand() // it is drift: shown, and not repaired
+	}
 	if window := v.Spec.Restart.Window; window > 0 && v.RanFor() >= window && v.Attempts > 0 {
 		if err := r.engine.Update(id, func(rec *runtime.Record) { rec.Attempts = 0 }); err != nil {
 			r.logf("restart %s: %v", v.Name, err)
@@ -53,12 +56,19 @@ func (r *Reconciler) ended(s *stack, id string) {
 // judge decides what becomes of a container without a process, after its end or after a restart that failed. The caller
 // holds k.life.
 func (r *Reconciler) judge(s *stack, k *keeper, v runtime.View) {
+	handed := s.handed(v.ID)
 	k.rest()
-	if !shouldRestart(v) {
+	if handed {
+		k.hand()
+	}
+	if handed || !shouldRestart(v) {
 		if err := r.finish(r.ctx, s, k, v); err != nil && r.ctx.Err() == nil {
 			r.logf("%s has ended: %v", v.Name, err)
 		}
 		return
+	}
+	if why := broken(v); why != "" {
+		r.logf("stack %s: start %s: drifted: %s", v.Stack, v.Address(), why)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -96,13 +106,13 @@ func (r *Reconciler) again(s *stack, k *keeper, id string) {
 	r.judge(s, k, v)
 }
 
-// shouldRestart is the restart policy. What ended with its shim is started again whatever the policy: nobody asked
-// for its end.
+// shouldRestart is the restart policy. What ended with its shim, or was killed from outside of its container, is started again
+// whatever the policy: it did not end by itself, and nobody asked for its end.
 func shouldRestart(v runtime.View) bool {
 	if v.Intent != runtime.IntentRun || v.Phase != runtime.Made {
 		return false
 	}
-	if v.State.Error == runtime.ShimLost {
+	if broken(v) != "" {
 		return !v.OneOff
 	}
 	if v.Healing {
@@ -119,6 +129,19 @@ func shouldRestart(v runtime.View) bool {
 		return false
 	}
 	return policy.MaxAttempts == 0 || v.Attempts < policy.MaxAttempts
+}
+
+// broken is why a container that ended did not end by itself; empty when it did, or its host went down.
+func broken(v runtime.View) string {
+	switch {
+	case v.Running():
+		return ""
+	case v.State.Error == runtime.ShimLost:
+		return "its shim was killed"
+	case v.State.Killed:
+		return "killed from outside"
+	}
+	return ""
 }
 
 func backoff(policy spec.Restart, failures int) time.Duration {

@@ -83,6 +83,7 @@ func (r *Reconciler) startContainer(ctx context.Context, id string, opts startOp
 	k.started()
 	if v, err = r.engine.Get(id); err == nil && v.Running() {
 		r.monitor(s, v)
+		r.watchLimits(v)
 	}
 	s.notify()
 	return nil

@@ -220,6 +220,9 @@ func (r *Reconciler) planOp(ctx context.Context, name string, desired *spec.Stac
 		}
 	}
 	observed, err := r.observe(ctx, name, desired)
+	if err == nil {
+		err = r.observeOwned(observed)
+	}
 	if err != nil {
 		return planner.Plan{}, nil, err
 	}

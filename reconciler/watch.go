@@ -38,6 +38,7 @@ func (r *Reconciler) handle(ev runtime.Event) {
 	switch v.State.Status {
 	case shim.Running, shim.Paused:
 		r.monitor(s, v)
+		r.watchLimits(v)
 	case shim.Exited:
 		r.ended(s, v.ID)
 	}
@@ -84,7 +85,7 @@ func (r *Reconciler) takeover(ctx context.Context) error {
 		return err
 	}
 	for _, name := range names {
-		r.wake(r.stack(name))
+		r.wakeFull(r.stack(name))
 	}
 	return nil
 }
@@ -110,6 +111,7 @@ func (r *Reconciler) settle(ctx context.Context, live map[string]bool) {
 			})
 		case v.Running():
 			r.monitor(s, v)
+			r.watchLimits(v)
 			r.resumeHooks(v.ID)
 		default:
 			if shouldRestart(v) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -27,6 +29,7 @@ type Container struct {
 	gone    bool   // removed; kept only by those who still hold the pointer
 	// released says that the shim holds nothing of it any more, as far as this process knows.
 	released bool
+	layered  bool // its writable layer has been seen as a folder
 	// changed is closed, and made anew, at each change of state.
 	changed chan struct{}
 
@@ -69,7 +72,13 @@ func (c *Container) update(change func(*Record)) error {
 	if c.lines > 0 && sum == c.written {
 		return nil
 	}
-	if c.lines, err = writeRecordLine(c.dir, c.record.Name, append(data, '\n'), c.lines); err == nil {
+	lines, err := writeRecordLine(c.dir, c.record.Name, append(data, '\n'), c.lines)
+	if errors.Is(err, os.ErrNotExist) { // removed underneath us: what is known is the truth
+		if err = os.MkdirAll(c.dir, 0o700); err == nil {
+			lines, err = writeRecordLine(c.dir, c.record.Name, append(data, '\n'), 0)
+		}
+	}
+	if c.lines = lines; err == nil {
 		c.written = sum
 	}
 	return err

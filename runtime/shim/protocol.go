@@ -119,8 +119,11 @@ type State struct {
 	Finished time.Time `json:"finished,omitzero"`
 	ExitCode int       `json:"exit_code,omitempty"` // 128+signal when killed by one
 	OOM      bool      `json:"oom,omitempty"`
-	Error    string    `json:"error,omitempty"`
-	Netns    string    `json:"netns,omitempty"`
+	// Killed says that its first process got a SIGKILL that nobody in the container could have sent, and that was not the
+	// kernel's for want of memory.
+	Killed bool   `json:"killed,omitempty"`
+	Error  string `json:"error,omitempty"`
+	Netns  string `json:"netns,omitempty"`
 }
 
 // Kinds of events. KindState tells a state that was there before the watch began.

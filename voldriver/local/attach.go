@@ -135,3 +135,11 @@ func (b Backend) Detach(_ context.Context, v voldriver.Volume) error {
 		}
 	}
 }
+
+// Attached tells whether what Attach mounts is mounted.
+func (b Backend) Attached(v voldriver.Volume) (bool, error) {
+	if !b.Foreign(v) {
+		return true, nil
+	}
+	return mountinfo.Mounted(v.Mountpoint)
+}

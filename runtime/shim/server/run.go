@@ -78,6 +78,8 @@ func (r *run) watch() {
 	}
 	kills, err := r.cgroup.OOMKillCount()
 	state.OOM = err == nil && kills > 0
+	// A process namespace's first process is safe from signals inside of it.
+	state.Killed = status.Signaled() && status.Signal() == syscall.SIGKILL && !state.OOM && !r.sharedPIDs
 	if r.sharedPIDs {
 		killCgroup(r.cgroup)
 	}
