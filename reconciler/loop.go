@@ -93,6 +93,7 @@ func (r *Reconciler) keepUp(s *stack) {
 		l.woken = false
 		l.mu.Unlock()
 		next := r.pass(s)
+		s.tell()
 		l.mu.Lock()
 		if l.alarm != nil {
 			l.alarm.Stop()

@@ -188,6 +188,11 @@ func (r *Reconciler) Busy(name string) bool { return len(r.stack(name).op) > 0 }
 // notify wakes those who wait for a change of the stack's containers.
 func (s *stack) notify() {
 	defer s.awake()
+	s.tell()
+}
+
+// tell is notify for what concerns nobody but those who look on.
+func (s *stack) tell() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.changed)

@@ -298,4 +298,4 @@ func (r *Reconciler) Suspend(name string, suspended bool) error {
 }
 
 // ErrNoStack means that there is no such stack.
-var ErrNoStack = errors.New("there is no such stack; `stack up` makes one")
+var ErrNoStack = errors.New("there is no such stack")

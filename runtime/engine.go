@@ -109,7 +109,7 @@ func Open(opts Options) (*Engine, error) {
 		images:     map[string]image.Image{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	records, err := readRecords(opts.Root)
+	records, err := readRecords(opts.Root, opts.Logf)
 	if err != nil {
 		return nil, err
 	}

@@ -207,7 +207,7 @@ func readRecord(dir string) (*Record, error) {
 
 // readRecords reads all containers below <root>/stacks. A folder without a readable record is what a crash left of a
 // container: it comes back as a Record in phase Making, so that its removal cleans up.
-func readRecords(root string) ([]*Record, error) {
+func readRecords(root string, logf func(string, ...any)) ([]*Record, error) {
 	stacks, err := os.ReadDir(filepath.Join(root, "stacks"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -220,7 +220,7 @@ func readRecords(root string) ([]*Record, error) {
 		dir := filepath.Join(root, "stacks", stack.Name(), "containers")
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("read containers of stack %s: %w", stack.Name(), err)
+			logf("read containers of stack %s: %v", stack.Name(), err) // those of other stacks are no worse for it
 		}
 		for _, e := range entries {
 			r, err := readRecord(filepath.Join(dir, e.Name()))

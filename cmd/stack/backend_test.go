@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -35,6 +36,7 @@ type recorder struct {
 	plan       planner.Plan
 	basis      *planner.Basis
 	revisions  []api.Revision
+	status     api.StackStatus
 	detail     api.RevisionDetail
 	diff       api.DiffReply
 	jobs       []api.Job
@@ -234,6 +236,19 @@ func (r *recorder) RemoveNetwork(_ context.Context, name string) error {
 func (r *recorder) PruneNetworks(context.Context) ([]string, error) {
 	r.note("network prune", nil)
 	return nil, r.failure
+}
+
+func (r *recorder) Status(_ context.Context, stack string) (api.StackStatus, error) {
+	r.note("status "+stack, nil)
+	return r.status, r.failure
+}
+func (r *recorder) WatchStatus(_ context.Context, stack string, send func(api.StackStatus) error) error {
+	r.note("status -w "+stack, nil)
+	return errors.Join(send(r.status), r.failure)
+}
+func (r *recorder) Suspend(_ context.Context, stack string, suspended bool) error {
+	r.note(fmt.Sprintf("suspend %s %t", stack, suspended), nil)
+	return r.failure
 }
 
 // ended is a session whose command has printed and exited.

@@ -56,6 +56,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.SetCompletionCommandGroupID("host")
 	for _, cmd := range []*cobra.Command{
 		c.upCommand(), c.downCommand(), c.planCommand(), c.diffCommand(), c.historyCommand(), c.jobCommand(), c.rollbackCommand(), c.psCommand(), c.healthCommand(), c.logsCommand(), c.execCommand(), c.runCommand(),
+		c.statusCommand(), c.suspendCommand(), c.resumeCommand(),
 		c.configCommand(), c.createCommand(), c.startCommand(), c.stopCommand(), c.restartCommand(), c.killCommand(), c.rmCommand(),
 		c.pauseCommand(), c.unpauseCommand(), c.scaleCommand(), c.pullCommand(), c.portCommand(), c.imagesCommand(), c.lsCommand(),
 	} {

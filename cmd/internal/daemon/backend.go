@@ -50,7 +50,7 @@ func (b *backend) Stacks(context.Context) ([]api.StackSummary, error) {
 	for _, name := range names {
 		s := api.StackSummary{Name: name, States: map[string]int{}}
 		if desired, err := b.reconciler.Desired(name); err != nil {
-			return nil, err
+			b.options.Logf("%v", err) // the others are no worse for it; `status` tells
 		} else if desired != nil {
 			s.Files = desired.Files
 		}

@@ -238,6 +238,7 @@ var remedies = []struct {
 	{shim.ErrNoCommand, "check `command` and `entrypoint`: the program has to be in the image"},
 	{shim.ErrNotExec, "the file has to be an executable program of this machine's kind, with the x bit set"},
 	{reconciler.ErrNoRevision, "`stack history` lists those that are kept"},
+	{reconciler.ErrNoStack, "`stack up` makes one; `stack ls -a` shows those there are"},
 	{reconciler.ErrMoved, "make a new plan, and read it"},
 	{shim.ErrLost, "the stack's shim ended in the middle of it; try again"},
 }
@@ -308,6 +309,7 @@ var codes = []struct {
 	{reconciler.ErrNoRun, api.NotFound},
 	{reconciler.ErrNoManual, api.Denied},
 	{reconciler.ErrNoRevision, api.NotFound},
+	{reconciler.ErrNoStack, api.NotFound},
 	{reconciler.ErrContentChanged, api.Conflict},
 	{reconciler.ErrMoved, api.Conflict},
 	{syscall.ENOSPC, api.NoSpace},

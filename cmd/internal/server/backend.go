@@ -16,6 +16,7 @@ type Backend interface {
 	Info(context.Context) api.DaemonInfo
 	RevisionBackend
 	JobBackend
+	StatusBackend
 
 	Stacks(context.Context) ([]api.StackSummary, error)
 	Containers(ctx context.Context, stack string) ([]api.Container, error)

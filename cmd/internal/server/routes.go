@@ -67,6 +67,7 @@ func (s *Server) routes(o Options) http.Handler {
 	s.routeOperations(route)
 	s.routeRevisions(route)
 	s.routeJobs(route)
+	s.routeStatus(route)
 	s.routeContainers(route)
 	s.routePlace(route)
 	s.routeImages(route)
