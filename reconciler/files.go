@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/stack-run/stack/runtime"
-	"golang.org/x/sys/unix"
+	"github.com/stack-run/stack/runtime/notice"
 )
 
 // files watches what is the daemon's own on disk, and the limits of containers: what others change there is put right as long
 // as the daemon knows what it was. Data of volumes is never touched.
 type files struct {
 	r *Reconciler
-	n *inotify
+	n *notice.Folders
 
 	mu    sync.Mutex
 	dirty map[string]bool // paths that something happened to
@@ -30,7 +30,7 @@ const filesGather = 50 * time.Millisecond
 
 // watchFiles begins to watch; it must be called before the first full look at the stacks.
 func (r *Reconciler) watchFiles() error {
-	n, err := newInotify()
+	n, err := notice.Open()
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (r *Reconciler) watchFiles() error {
 		}
 	}
 	f.addTree(r.root)
-	r.spawn(func() { n.follow(f.event, f.all) })
+	r.spawn(func() { n.Follow(f.event, f.all) })
 	return nil
 }
 
@@ -58,7 +58,7 @@ func (f *files) parts(path string) []string {
 // addTree watches what is the daemon's at a path and below.
 func (f *files) addTree(path string) {
 	parts := f.parts(path)
-	mask := uint32(forContent)
+	mask := uint32(notice.Content)
 	switch {
 	case len(parts) == 0:
 		for _, name := range owned {
@@ -85,14 +85,14 @@ func (f *files) addTree(path string) {
 }
 
 func (f *files) add(path string, mask uint32) {
-	if err := f.n.add(path, mask); err != nil {
+	if err := f.n.Add(path, mask); err != nil {
 		f.r.logf("%v; the full pass looks at it", err)
 	}
 }
 
 // event notes what happened to a path. New folders are watched at once.
-func (f *files) event(path string, mask uint32) {
-	if mask&unix.IN_ISDIR != 0 && mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0 {
+func (f *files) event(path string, folder bool) {
+	if folder {
 		f.addTree(path)
 	}
 	if strings.HasSuffix(path, ".tmp") || strings.HasSuffix(path, ".new") {
@@ -204,6 +204,6 @@ func (r *Reconciler) watchLimits(v runtime.View) {
 		return
 	}
 	for _, dir := range r.engine.CgroupDirs(v) {
-		r.fileWatch.add(dir, forLimits)
+		r.fileWatch.add(dir, notice.Writes)
 	}
 }

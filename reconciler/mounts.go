@@ -1,11 +1,10 @@
 package reconciler
 
 import (
-	"os"
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/stack-run/stack/runtime/notice"
 )
 
 // mountsGather is how long changes of the mount table are gathered: each start of a container is several.
@@ -14,36 +13,25 @@ const mountsGather = 100 * time.Millisecond
 // watchMounts wakes the stacks whose volumes are mounted from elsewhere when the mount table changes. Root filesystems are not
 // in it: they are their containers' own.
 func (r *Reconciler) watchMounts() error {
-	table, err := os.Open("/proc/self/mountinfo")
+	wait, err := notice.Mounts(r.ctx)
 	if err != nil {
 		return err
 	}
-	wake, waker, err := os.Pipe()
-	if err != nil {
-		table.Close()
-		return err
-	}
 	r.spawn(func() {
-		<-r.ctx.Done()
-		waker.Close()
-	})
-	r.spawn(func() {
-		defer table.Close()
-		defer wake.Close()
 		for {
-			// The kernel says once that the table has changed since it was last asked.
-			fds := []unix.PollFd{{Fd: int32(table.Fd()), Events: unix.POLLPRI}, {Fd: int32(wake.Fd()), Events: unix.POLLIN}}
-			if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+			err := wait()
+			if r.ctx.Err() != nil {
+				return
+			}
+			if err != nil {
 				r.logf("watch mounts: %v; the full pass looks at them", err)
 				return
 			}
+			r.wakeMounted()
 			select {
 			case <-time.After(mountsGather):
 			case <-r.ctx.Done():
 				return
-			}
-			if fds[0].Revents != 0 {
-				r.wakeMounted()
 			}
 		}
 	})

@@ -87,7 +87,7 @@ func (r *Reconciler) Close() {
 	r.mu.Lock()
 	r.cancel()
 	if r.fileWatch != nil {
-		r.fileWatch.n.close()
+		r.fileWatch.n.Close()
 	}
 	for _, s := range r.stacks {
 		s.stopTimers()
