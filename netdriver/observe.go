@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/netdriver/dns"
 	"github.com/stack-run/stack/netdriver/firewall"
@@ -30,6 +32,7 @@ func (m *Manager) Observe(ctx context.Context, name string) ([]string, error) {
 // left out, and so is whoever has no network namespace any more. Each kind of thing is asked for once, not once a container,
 // but for what only the container's own namespace tells. Connect and Publish bring back what is missing.
 func (m *Manager) ObserveSandboxes(ctx context.Context, sandboxes []Sandbox) (map[string][]string, error) {
+	sandboxes = slices.DeleteFunc(slices.Clone(sandboxes), func(s Sandbox) bool { return !isNamespace(s.Netns) })
 	out := map[string][]string{}
 	byDriver := map[string][]Sandbox{}
 	networks := map[string]map[string]Network{}
@@ -70,6 +73,15 @@ func (m *Manager) ObserveSandboxes(ctx context.Context, sandboxes []Sandbox) (ma
 	}
 	m.observeNames(sandboxes, out)
 	return out, m.observePublished(sandboxes, out)
+}
+
+// nsfs is the filesystem that namespaces are files of.
+const nsfs = 0x6e736673
+
+// isNamespace tells whether a path, such as that of a shim's open file, still leads to a namespace.
+func isNamespace(path string) bool {
+	var s unix.Statfs_t
+	return unix.Statfs(path, &s) == nil && s.Type == nsfs
 }
 
 // observeRedirects looks for what sends questions of names to the name service.
@@ -117,9 +129,6 @@ func (m *Manager) observeNames(sandboxes []Sandbox, out map[string][]string) {
 	}
 	m.mu.Unlock()
 	for _, s := range sandboxes {
-		if _, err := os.Stat(s.Netns); err != nil {
-			continue // its names went with it
-		}
 		for _, e := range s.Endpoints {
 			if r, ok := readiness[place{e.Network, e.ContainerID}]; ok {
 				e.Readiness = r
@@ -147,9 +156,6 @@ func (m *Manager) observePublished(sandboxes []Sandbox, out map[string][]string)
 	}
 	differs := map[firewall.Mapping]bool{}
 	for _, s := range sandboxes {
-		if _, err := os.Stat(s.Netns); err != nil {
-			continue
-		}
 		want, err := m.mappings(s.ContainerID, s.Endpoints)
 		if err != nil {
 			out[s.ContainerID] = append(out[s.ContainerID], "its ports are not reserved")

@@ -32,6 +32,7 @@ var (
 	_ netdriver.Sweeper         = (*Driver)(nil)
 	_ netdriver.Answerer        = (*Driver)(nil)
 	_ netdriver.SandboxObserver = (*Driver)(nil)
+	_ netdriver.Tracer          = (*Driver)(nil)
 )
 
 // New gives the driver of the daemon known by seed (its root folder), which enters its bridges in fw.

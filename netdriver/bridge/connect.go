@@ -30,6 +30,9 @@ func (d *Driver) portName(network, container string) string {
 	return portPrefix + short(13, d.seed, network, container)
 }
 
+// Port implements netdriver.Tracer.
+func (d *Driver) Port(network, containerID string) string { return d.portName(network, containerID) }
+
 // Connect implements netdriver.Driver.
 func (d *Driver) Connect(ctx context.Context, n netdriver.Network, sandboxes []netdriver.Sandbox) error {
 	br, err := netlink.LinkByName(n.Link)

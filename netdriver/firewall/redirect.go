@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// redirectTable is the name of the table in a container's network namespace.
-const redirectTable = "stack-dns"
+// RedirectTable is the name of the table in a container's network namespace.
+const RedirectTable = "stack-dns"
 
 // redirectRules is how many rules it has.
 const redirectRules = 2
@@ -23,7 +23,7 @@ func Redirected(netns *os.File) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	t := &nftables.Table{Name: redirectTable, Family: nftables.TableFamilyIPv4}
+	t := &nftables.Table{Name: RedirectTable, Family: nftables.TableFamilyIPv4}
 	rules, err := c.GetRules(t, &nftables.Chain{Name: redirectChain, Table: t})
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
@@ -41,7 +41,7 @@ func Redirect(netns *os.File, from netip.AddrPort, port uint16) error {
 	if err != nil {
 		return err
 	}
-	t := c.AddTable(&nftables.Table{Name: redirectTable, Family: nftables.TableFamilyIPv4})
+	t := c.AddTable(&nftables.Table{Name: RedirectTable, Family: nftables.TableFamilyIPv4})
 	accept := nftables.ChainPolicyAccept
 	out := c.AddChain(&nftables.Chain{
 		Name: redirectChain, Table: t, Type: nftables.ChainTypeNAT, Policy: &accept,

@@ -24,6 +24,7 @@ import (
 // Table is a handle on one daemon's table. Making one costs nothing. Methods are safe for concurrent use.
 type Table struct {
 	name string
+	own  sockets
 
 	mu    sync.Mutex
 	built bool // this process has seen the table complete

@@ -16,7 +16,7 @@ var numbering sync.Mutex
 
 // transaction sends what fn adds as one all-or-nothing change.
 func (t *Table) transaction(fn func(*nftables.Conn, *schema) error) error {
-	c, err := nftables.New(nftables.WithSockOptions(roomy))
+	c, err := nftables.New(nftables.WithSockOptions(roomy, t.own.note))
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
@@ -31,6 +31,40 @@ func (t *Table) transaction(fn func(*nftables.Conn, *schema) error) error {
 const largest = 32 << 20
 
 func roomy(c *netlink.Conn) error { return c.SetWriteBuffer(largest) }
+
+// sockets are the kernel's numbers of those that transactions were sent by lately: it announces each change with that of
+// whoever made it.
+type sockets struct {
+	mu   sync.Mutex
+	last [128]uint32
+	next int
+}
+
+func (s *sockets) note(c *netlink.Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var address unix.Sockaddr
+	ctlErr := raw.Control(func(fd uintptr) { address, err = unix.Getsockname(int(fd)) })
+	if err = errors.Join(ctlErr, err); err != nil {
+		return err
+	}
+	if a, ok := address.(*unix.SockaddrNetlink); ok {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.last[s.next%len(s.last)] = a.Pid
+		s.next++
+	}
+	return nil
+}
+
+// Own tells whether a change was announced with the number of one of this table's sockets.
+func (t *Table) Own(port uint32) bool {
+	t.own.mu.Lock()
+	defer t.own.mu.Unlock()
+	return port != 0 && slices.Contains(t.own.last[:], port)
+}
 
 // exists is nil when the set does, unix.ENOENT when it or its table does not. (The library's listing of elements hides
 // the system's error.)
