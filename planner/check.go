@@ -107,24 +107,29 @@ func (u *up) checkNames() {
 		}
 	}
 	for _, a := range u.plan.Actions {
-		if a.Kind != CreateContainer {
+		name := a.Name
+		switch a.Kind {
+		case CreateContainer:
+		case RenameContainer:
+			name = a.To
+		default:
 			continue
 		}
-		if given[a.Name] == a.Service {
+		if given[name] == a.Service {
 			continue // more replicas than a container_name allows: found already
 		}
-		holder, taken := holders[a.Name]
+		holder, taken := holders[name]
 		remedy := "remove or rename one of them"
-		if other, ok := u.observed.TakenNames[a.Name]; ok {
+		if other, ok := u.observed.TakenNames[name]; ok {
 			holder, taken = other, true
 			remedy = "give the service another container_name, or remove that container"
 		}
 		if taken {
 			u.problem(Problem{
 				Kind: ErrNameTaken, Address: a.Address, Position: u.services[a.Service].Position,
-				Summary: fmt.Sprintf("the container name %s is taken by %s", a.Name, holder), Remedy: remedy,
+				Summary: fmt.Sprintf("the container name %s is taken by %s", name, holder), Remedy: remedy,
 			})
 		}
-		holders[a.Name], given[a.Name] = a.Address, a.Service
+		holders[name], given[name] = a.Address, a.Service
 	}
 }

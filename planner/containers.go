@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ func (u *up) draftServices() {
 func (u *up) linkServices() {
 	for _, name := range u.graph.order {
 		u.linkContainers(u.services[name])
+		u.linkBatches(u.services[name])
 	}
 }
 
@@ -38,7 +40,10 @@ func (u *up) draftContainers(s *course) {
 			u.draftUpdate(s, f, action)
 			u.draftStart(s, f, action)
 		case discard:
-			f.stopID, f.removeID = u.draftDiscard(s.rank, f.old, f.reason, f.detail, u.opts.Timeout)
+			u.draftStop(s, f, action)
+			action.Kind = RemoveContainer
+			f.removeID = u.add(s.rank, action)
+			u.after(f.removeID, f.stopID)
 		case replace:
 			u.draftReplace(s, f, action)
 		case create:
@@ -57,16 +62,29 @@ func (u *up) draftKept(s *course, f *fate, action Action) {
 		f.repairID = u.add(s.rank, repair)
 	}
 	if f.unpause {
-		action.Kind, action.Reason, action.Detail = UnpauseContainer, NotRunning, "paused"
-		f.startID = u.add(s.rank, action)
-		return
+		unpause := action
+		unpause.Kind, unpause.Reason, unpause.Detail = UnpauseContainer, NotRunning, "paused"
+		f.startID = u.add(s.rank, unpause)
+	} else {
+		u.draftStart(s, f, action)
+		u.draftPending(s, f, f.old, action)
 	}
-	u.draftStart(s, f, action)
-	u.draftPending(s, f, action)
+	switch {
+	case f.rename:
+		u.draftLoneSuccessor(s, f, action)
+	case f.old.Drained && hasProcess(f.old), s.rollout != nil && f.unproven():
+		// It is needed again, or has to be good before others are replaced by its like.
+		action.Reason = cmp.Or(action.Reason, RollingOut)
+		u.draftServe(s, f, action)
+	}
 }
 
 func (u *up) draftReplace(s *course, f *fate, action Action) {
 	action.Changes = f.changes
+	if s.startsFirst(f) {
+		u.draftSuccession(s, f, action)
+		return
+	}
 	u.draftStop(s, f, action)
 	remove := action
 	remove.Kind, remove.Volumes = RemoveContainer, u.opts.RenewAnonVolumes
@@ -82,14 +100,28 @@ func (u *up) draftReplace(s *course, f *fate, action Action) {
 	u.after(f.createID, f.removeID)
 	action.Replaces = ""
 	u.draftStart(s, f, action)
+	if s.rollout != nil && f.startID != none {
+		action.Changes = nil
+		u.draftServe(s, f, action)
+	}
 }
 
 func (u *up) draftStop(s *course, f *fate, action Action) {
 	if !f.stops() {
 		return
 	}
+	if f.drainID == none && s.balanced() && f.old.Succeeds == "" {
+		// While others serve, new connections go to them; else they wait for the container that comes next.
+		if s.serving(f) {
+			u.draftDrain(s, f, action)
+		} else {
+			// What early on is another's is not held: that one serves it.
+			action.Hold = f.start && f.what != discard && !f.early
+		}
+	}
 	action.Kind, action.Timeout = StopContainer, u.opts.Timeout
 	f.stopID = u.add(s.rank, action)
+	u.after(f.stopID, f.drainID)
 }
 
 func (u *up) draftStart(s *course, f *fate, action Action) {
@@ -138,9 +170,14 @@ func (u *up) linkContainers(s *course) {
 	tied := false
 	for _, l := range s.links {
 		provider := u.services[l.service]
-		if l.follows() && (provider.recreated || provider.restarted) || l.binds() && (provider.recreated || provider.shrunk) {
+		if u.tied(l) {
 			tied = true
 			u.stopBefore(s, provider)
+		}
+		if l.follows() && provider.rolling() && provider.recreated {
+			for _, p := range provider.fates {
+				needs = append(needs, p.last()) // what restarts with it does so when the old one is gone
+			}
 		}
 		if l.binds() {
 			for _, p := range provider.fates {
@@ -163,6 +200,7 @@ func (u *up) linkContainers(s *course) {
 				}
 			}
 		}
+		u.after(f.createID, f.unfitRemoval())
 		if first := f.ends(); (f.what == replace || f.what == restart) && !f.early {
 			// What is needed to run again comes first, so that the container serves until all is ready.
 			u.after(first, infra...)
@@ -189,6 +227,9 @@ func (u *up) stopBefore(s, provider *course) {
 
 // ends is the action that ends the container as it was.
 func (f *fate) ends() int {
+	if f.drainID != none {
+		return f.drainID
+	}
 	if f.stopID != none {
 		return f.stopID
 	}

@@ -39,7 +39,7 @@ func (u *up) mustReplace(s *course, c *Container) *fate {
 		return nil
 	}
 	switch {
-	case u.opts.NoRecreate, u.opts.AsIs[s.Name]:
+	case u.opts.NoRecreate, u.opts.AsIs[s.Name], u.paused(s):
 		return nil
 	case u.forced(s.Name):
 		return again(Forced, "")

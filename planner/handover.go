@@ -32,13 +32,13 @@ func (u *up) findHandovers() {
 	for _, name := range u.graph.order {
 		s := u.services[name]
 		for _, f := range s.fates {
-			if f.what != create && f.what != replace {
+			if f.what != create && f.what != replace && !(f.what == keep && f.start) {
 				continue
 			}
 			for _, claim := range u.claims(s.Service, s.ContainerNameOf(u.desired.Name, f.replica)) {
 				for _, from := range givers[claim] {
-					// Replicas of one service share its claims, each keeping what it has.
-					sibling := from.what == replace && from.old.Service == s.Name
+					// Replicas of one service share its claims: ports, and what each keeps that is replaced.
+					sibling := from.old.Service == s.Name && (from.what == replace || strings.HasPrefix(claim, portClaim))
 					if from != f && !sibling {
 						from.early = true
 						u.handovers = append(u.handovers, handover{from: from, to: f, name: strings.HasPrefix(claim, nameClaim)})
@@ -62,15 +62,21 @@ func (u *up) leaving() []*fate {
 
 func (u *up) linkHandovers() {
 	for _, h := range u.handovers {
-		if h.name {
+		switch {
+		case h.name && h.to.renameID != none:
+			u.after(h.to.renameID, h.from.removeID)
+		case h.name:
 			u.after(h.to.createID, h.from.removeID)
-		} else {
+		default:
 			u.after(h.to.startID, h.from.stopID)
 		}
 	}
 }
 
-const nameClaim = "name "
+const (
+	nameClaim = "name "
+	portClaim = "port "
+)
 
 // claims are the things a container of the service holds that no other container can have at the same time. Host
 // addresses of ports are left out: at worst, two containers are put in an order that they didn't need.
@@ -78,7 +84,7 @@ func (u *up) claims(s *spec.Service, name string) []string {
 	claims := []string{nameClaim + name}
 	for _, p := range s.Ports {
 		for _, port := range hostPorts(p.Published) {
-			claims = append(claims, fmt.Sprintf("port %d/%s", port, p.Protocol))
+			claims = append(claims, fmt.Sprintf(portClaim+"%d/%s", port, p.Protocol))
 		}
 	}
 	for key, attachment := range s.Networks {

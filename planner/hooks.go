@@ -11,8 +11,8 @@ func (u *up) draftPostStart(s *course, f *fate, action Action) {
 }
 
 // draftPending makes up for hooks of a container that runs: they failed, or a crash came between.
-func (u *up) draftPending(s *course, f *fate, action Action) {
-	if f.startID != none || s.bystander || u.opts.NoStart || f.old.State != Running || !f.old.HooksPending {
+func (u *up) draftPending(s *course, f *fate, c *Container, action Action) {
+	if f.startID != none || s.bystander || u.opts.NoStart || c.State != Running || !c.HooksPending {
 		return
 	}
 	action.Kind, action.Reason, action.Detail, action.Changes = PostStart, HooksPending, "", nil

@@ -17,7 +17,7 @@ func Scope(desired *spec.Stack, opts Options) (map[string]bool, error) {
 
 // Without is the plan without some of its actions and all that comes after them.
 func (p Plan) Without(drop func(Action) bool) Plan {
-	out := Plan{Stack: p.Stack, Notes: p.Notes}
+	out := Plan{Stack: p.Stack, Rollouts: p.Rollouts, Notes: p.Notes}
 	kept := map[int]int{} // old id to new
 	for _, a := range p.Actions {
 		gone := drop(a)

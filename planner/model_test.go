@@ -59,6 +59,7 @@ func (m *model) do(a Action) error {
 		return m.job(a)
 	case CreateContainer:
 		return m.create(a)
+	case Monitor, Delay:
 	case Wait:
 		return m.wait(a)
 	default:
@@ -112,7 +113,7 @@ func (m *model) create(a Action) error {
 	m.made++
 	c := Container{
 		ID: fmt.Sprint("c-", m.made), Name: a.Name, Service: a.Service, Replica: a.Replica, Spec: s, ImageID: image.ID,
-		State: Created, Networks: map[string]string{},
+		State: Created, Succeeds: a.Succeeds, Networks: map[string]string{},
 		Stopped: true, // until it is started: who only creates it wants it so
 	}
 	for key := range s.Networks {
@@ -183,6 +184,23 @@ func (m *model) change(a Action) error {
 		c.State = Running
 	case PauseContainer:
 		c.State = Paused
+	case DrainContainer:
+		if !hasProcess(c) {
+			return fmt.Errorf("%s is %s", c.Name, c.State)
+		}
+		c.Drained = true
+	case ServeContainer:
+		if !hasProcess(c) && !m.oneShot[c.Service] {
+			return fmt.Errorf("%s is %s", c.Name, c.State)
+		}
+		c.Drained = false
+	case RenameContainer:
+		for _, other := range m.observed.Containers {
+			if other.Name == a.To {
+				return fmt.Errorf("the name %s is taken", a.To)
+			}
+		}
+		c.Name, c.Succeeds = a.To, ""
 	default:
 		return fmt.Errorf("unexpected kind")
 	}
@@ -199,7 +217,7 @@ func updateInPlace(c *Container, s *spec.Service) error {
 	}
 	c.Spec.Labels, c.Spec.Restart, c.Spec.Healthcheck, c.Spec.DependsOn = s.Labels, s.Restart, s.Healthcheck, s.DependsOn
 	c.Spec.StopSignal, c.Spec.StopGrace, c.Spec.PreStop = s.StopSignal, s.StopGrace, s.PreStop
-	c.Spec.Resources, c.Spec.Logging, c.Updating = s.Resources, s.Logging, false
+	c.Spec.Resources, c.Spec.Logging, c.Spec.Policy, c.Updating = s.Resources, s.Logging, s.Policy, false
 	return nil
 }
 
@@ -228,7 +246,7 @@ func (m *model) start(c *Container) error {
 		}
 	}
 	m.started = append(m.started, c.Service)
-	c.State, c.Health, c.Stopped, c.HooksPending = Running, Healthy, false, len(c.Spec.PostStart) > 0
+	c.State, c.Health, c.Stopped, c.Drained, c.HooksPending = Running, Healthy, false, false, len(c.Spec.PostStart) > 0
 	if m.oneShot[c.Service] {
 		c.State, c.Health, c.ExitCode = Exited, NoHealth, 0
 	}

@@ -6,13 +6,14 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stack-run/stack/spec"
 )
 
 // TestPlansConverge checks, for stacks and states made by chance, what holds for every plan.
 func TestPlansConverge(t *testing.T) {
-	const seeds = 800
+	const seeds = 1200
 	impossible := 0
 	for seed := range int64(seeds) {
 		if !converges(t, seed) {
@@ -49,6 +50,9 @@ func converges(t *testing.T, seed int64) bool {
 	m.desired = randomStack(r, !partly)
 	disturb(r, m.observed)
 	opts := randomOptions(r, m.desired, partly)
+	if r.Intn(3) == 0 && !m.interrupted(t, r, opts) {
+		return false
+	}
 	plan, ok := m.up(t, r, opts)
 	if !ok {
 		return false
@@ -64,6 +68,7 @@ func converges(t *testing.T, seed int64) bool {
 	if err != nil || len(again.Actions) > 0 {
 		t.Errorf("after\n%s\nthere is still to do\n%s%v", Render(plan, RenderOptions{Verbose: true}), Render(again, RenderOptions{Verbose: true}), err)
 	}
+	m.checkContainers(t, plan, opts)
 	down, err := Down(m.observed, m.desired, DownOptions{RemoveOrphans: true, Volumes: true, Images: AllImages})
 	if err != nil {
 		t.Error(err)
@@ -108,7 +113,7 @@ func (m *model) execute(t *testing.T, r *rand.Rand, plan Plan) {
 	if err := plan.Check(); err != nil {
 		t.Error(err)
 	}
-	done := map[int]bool{}
+	done, before := map[int]bool{}, m.wanted(plan)
 	for len(done) < len(plan.Actions) {
 		ready := plan.Ready(done)
 		if len(ready) == 0 {
@@ -119,6 +124,103 @@ func (m *model) execute(t *testing.T, r *rand.Rand, plan Plan) {
 			t.Fatalf("%s %s (#%d): %v, in\n%s", a.Kind, a.Address, a.ID, err, Render(plan, RenderOptions{Verbose: true}))
 		}
 		done[a.ID] = true
+		for _, rollout := range plan.Rollouts {
+			if least, serving := least(rollout, before[rollout.Service]), m.serving()[rollout.Service]; serving < least {
+				t.Fatalf("after #%d, %d containers of %s serve, not %d, in\n%s", a.ID, serving, rollout.Service, least, Render(plan, RenderOptions{Verbose: true}))
+			}
+		}
+	}
+}
+
+// wanted counts the containers of each service that serve and are not too many.
+func (m *model) wanted(plan Plan) map[string]int {
+	n := m.serving()
+	gone := map[string]bool{}
+	for _, a := range plan.Actions {
+		if (a.Kind == RemoveContainer || a.Kind == StopContainer) && a.Reason == ScaleDown {
+			gone[a.ContainerID] = true
+		}
+	}
+	restarted := map[string]bool{}
+	for _, a := range plan.Actions {
+		restarted[a.Service] = restarted[a.Service] || a.Kind == StopContainer && (a.Reason == DependencyRecreated || a.Reason == DependencyRestarted)
+	}
+	for _, c := range m.observed.Containers {
+		if c.State == Running && !c.Drained && !c.OneOff && (gone[c.ID] || c.Succeeds != "") {
+			n[c.Service]--
+		}
+		if restarted[c.Service] || m.oneShot[c.Service] {
+			n[c.Service] = 0
+		}
+	}
+	return n
+}
+
+// least is how many containers of a service have to serve at any time of a rollout, of those that did before.
+func least(r Rollout, before int) int {
+	if r.Order == spec.StartFirst {
+		return before
+	}
+	return max(0, before-r.Parallelism)
+}
+
+// serving counts the containers of each service that run and are not drained.
+func (m *model) serving() map[string]int {
+	n := map[string]int{}
+	for _, c := range m.observed.Containers {
+		if c.State == Running && !c.Drained && !c.OneOff {
+			n[c.Service]++
+		}
+	}
+	return n
+}
+
+// interrupted executes a plan up to some action, as when everything is killed.
+func (m *model) interrupted(t *testing.T, r *rand.Rand, opts Options) bool {
+	t.Helper()
+	plan, err := Up(m.desired, m.observed, opts)
+	if err != nil {
+		return false
+	}
+	g, err := newGraph(m.desired.Name, m.desired.Services)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.started, m.loop, m.oneShot = nil, opts.KeepStopped, g.oneShot
+	done := map[int]bool{}
+	for range r.Intn(len(plan.Actions) + 1) {
+		ready := plan.Ready(done)
+		a := plan.Actions[ready[r.Intn(len(ready))]]
+		if err := m.do(a); err != nil {
+			t.Fatalf("%s %s (#%d): %v, in\n%s", a.Kind, a.Address, a.ID, err, Render(plan, RenderOptions{Verbose: true}))
+		}
+		done[a.ID] = true
+	}
+	return true
+}
+
+// checkContainers finds containers that are too many, have a wrong name, or are left half-way between two versions.
+func (m *model) checkContainers(t *testing.T, plan Plan, opts Options) {
+	t.Helper()
+	chosen := map[string]bool{}
+	for name := range m.desired.Services {
+		chosen[name] = len(opts.Services) == 0
+	}
+	for _, name := range opts.Services {
+		chosen[name] = true
+	}
+	seen := map[string]bool{}
+	for _, c := range m.observed.Containers {
+		s := m.desired.Services[c.Service]
+		if s == nil || c.OneOff || !chosen[c.Service] || opts.KeepStopped && c.Stopped {
+			continue
+		}
+		if name := s.ContainerNameOf("demo", c.Replica); c.Name != name || c.Succeeds != "" || c.Drained || seen[name] {
+			t.Errorf("in the end there is %s of %s[%d], successor of %q, drained: %v, after\n%s",
+				c.Name, c.Service, c.Replica, c.Succeeds, c.Drained, Render(plan, RenderOptions{Verbose: true}))
+		} else {
+			seen[name] = true
+		}
 	}
 }
 
@@ -188,6 +290,7 @@ func randomStack(r *rand.Rand, movePorts bool) *spec.Stack {
 				s.ContainerName = fmt.Sprint("name-", r.Intn(3), name[:r.Intn(2)])
 			}
 		}
+		randomRollout(r, s)
 		for _, key := range []string{"default", "back"} {
 			if r.Intn(2) == 0 {
 				s.Networks[key] = &spec.Attachment{}
@@ -208,6 +311,18 @@ func randomStack(r *rand.Rand, movePorts bool) *spec.Stack {
 		randomDependencies(r, stack, s, names[:i])
 	}
 	return stack
+}
+
+func randomRollout(r *rand.Rand, s *spec.Service) {
+	if r.Intn(3) == 0 {
+		s.Policy = &spec.Policy{Rollout: spec.RolloutAuto}
+	}
+	if r.Intn(2) == 0 {
+		s.UpdateConfig = &spec.Rollout{
+			Parallelism: r.Intn(3), FailureAction: spec.Pause, Delay: time.Duration(r.Intn(2)),
+			Order: []string{"", spec.StartFirst, spec.StopFirst}[r.Intn(3)],
+		}
+	}
 }
 
 func randomDependencies(r *rand.Rand, stack *spec.Stack, s *spec.Service, earlier []string) {

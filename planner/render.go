@@ -29,6 +29,7 @@ func Render(p Plan, opts RenderOptions) string {
 	if r.b.Len() > 0 {
 		r.b.WriteByte('\n')
 	}
+	r.rollouts(p.Rollouts)
 	r.notes(p.Notes)
 	r.b.WriteString(count(p) + "\n")
 	return r.b.String()
@@ -54,6 +55,7 @@ const (
 	verbKill
 	verbRemove
 	verbWait
+	verbPace // what only times a rollout
 )
 
 var verbs = map[verb]struct{ symbol, word, color string }{
@@ -73,6 +75,7 @@ var verbs = map[verb]struct{ symbol, word, color string }{
 	verbKill:      {"x", "kill", red},
 	verbRemove:    {"-", "remove", red},
 	verbWait:      {".", "wait", dim},
+	verbPace:      {".", "pace", dim},
 }
 
 const (
@@ -94,9 +97,12 @@ func folds(p Plan) []fold {
 	at := map[string]int{}
 	for _, a := range p.Actions {
 		key := a.Address
-		if a.Kind == Wait {
+		switch {
+		case paces(a.Kind):
+			continue // the rollout's line tells it
+		case a.Kind == Wait:
 			key = fmt.Sprint("wait ", a.ID)
-		} else if a.Service != "" && a.Replica == 0 {
+		case a.Service != "" && a.Replica == 0:
 			key += " " + a.Name
 		}
 		i, ok := at[key]
@@ -118,7 +124,7 @@ func (f fold) verb() verb {
 	created := has[CreateContainer] || has[CreateNetwork] || has[CreateVolume] || has[AddJob]
 	removed := has[RemoveContainer] || has[RemoveNetwork] || has[RemoveVolume] || has[RemoveImage] || has[RemoveJob]
 	switch {
-	case created && removed:
+	case (created || has[RenameContainer]) && removed:
 		return verbRecreate
 	case created:
 		return verbCreate
@@ -128,6 +134,8 @@ func (f fold) verb() verb {
 		return verbPull
 	case has[RepairNetwork], has[RepairVolume]:
 		return verbRepair
+	case has[Monitor] || has[Delay]:
+		return verbPace
 	case has[StopContainer] && has[StartContainer]:
 		return verbRestart
 	case has[StartContainer]:
@@ -138,7 +146,7 @@ func (f fold) verb() verb {
 		return verbRepair
 	case has[UnpauseContainer]:
 		return verbUnpause
-	case has[UpdateContainer], has[UpdateJob]:
+	case has[UpdateContainer], has[RenameContainer], has[ServeContainer], has[UpdateJob]:
 		return verbUpdate
 	case has[ResumeJob]:
 		return verbResume
@@ -146,7 +154,7 @@ func (f fold) verb() verb {
 		return verbSuspend
 	case has[PauseContainer]:
 		return verbPause
-	case has[StopContainer]:
+	case has[StopContainer], has[DrainContainer]:
 		return verbStop
 	case has[KillContainer]:
 		return verbKill
@@ -223,6 +231,18 @@ func extras(a Action) []string {
 	if a.Replaces != "" {
 		extras = append(extras, "replaces="+short(a.Replaces))
 	}
+	if a.Succeeds != "" {
+		extras = append(extras, "beside="+short(a.Succeeds))
+	}
+	if a.To != "" {
+		extras = append(extras, "to="+printable(a.To))
+	}
+	if a.Hold {
+		extras = append(extras, "new connections wait")
+	}
+	if a.Kind == Monitor || a.Kind == Delay {
+		extras = append(extras, "for "+a.For.String())
+	}
 	if a.Timeout != nil {
 		extras = append(extras, "timeout="+a.Timeout.String())
 	}
@@ -268,6 +288,18 @@ func (r *renderer) value(v string) string {
 		return string(runes[:most-1]) + "…"
 	}
 	return v
+}
+
+// paces tells whether an action only sets the pace of a rollout.
+func paces(k Kind) bool { return k == Monitor || k == Delay }
+
+func (r *renderer) rollouts(rollouts []Rollout) {
+	for _, rollout := range rollouts {
+		fmt.Fprintf(&r.b, "%s %s: %s\n", r.paint(cyan, "Rollout:"), spec.ServiceAddress(rollout.Service), printable(rollout.String()))
+	}
+	if len(rollouts) > 0 {
+		r.b.WriteByte('\n')
+	}
 }
 
 func (r *renderer) notes(notes []Note) {

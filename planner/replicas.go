@@ -33,17 +33,24 @@ type fate struct {
 	update  []spec.Change // in place
 	// unfinished is an update in place that was begun before.
 	unfinished bool
-	repair     []string // what others changed around it and is put right in place
+	repair     []string   // what others changed around it and is put right in place
+	next       *Container // of replace: the successor that is there already
+	unfit      *fate      // that of a successor that was made for what is not wanted any more
+	rename     bool       // of keep: it has its predecessor's name to get
 	// early says that something else waits for this container to stop, so that the stop waits for nothing that the
 	// new container needs.
 	early bool
 
-	stopID, removeID, createID, startID, updateID int // none where there is no such action
-	postStartID, repairID                         int
+	stopID, removeID, createID, startID, updateID, postStartID, repairID int
+	drainID, serveID, renameID                                           int // none where there is no such action
 }
 
 func newFate(w what, old *Container, replica int, reason Reason) *fate {
-	return &fate{what: w, old: old, replica: replica, reason: reason, stopID: none, removeID: none, createID: none, startID: none, updateID: none, postStartID: none, repairID: none}
+	return &fate{
+		what: w, old: old, replica: replica, reason: reason,
+		stopID: none, removeID: none, createID: none, startID: none, updateID: none, postStartID: none, repairID: none,
+		drainID: none, serveID: none, renameID: none,
+	}
 }
 
 // stops tells whether a process that runs now is stopped.
@@ -58,8 +65,21 @@ func hasProcess(c *Container) bool {
 
 // decide finds the fates of the service's containers. What it depends on has been decided before.
 func (u *up) decide(s *course) {
-	for _, c := range s.containers {
-		s.fates = append(s.fates, u.judge(s, c))
+	next, rest := successors(s.containers)
+	if s.bystander && !s.oneOff {
+		s.replicas = len(rest)
+	}
+	var beside []*fate // of successors that are no part of a replacement
+	for _, c := range rest {
+		f := u.judge(s, c)
+		f.rename = c.Succeeds != "" && f.what == keep
+		if n := next[c.ID]; n != nil {
+			var other *fate
+			if f, other = u.pair(s, f, n); other != nil {
+				beside = append(beside, other)
+			}
+		}
+		s.fates = append(s.fates, f)
 	}
 	// Those that can stay come first, by their number: so scaling down takes what must be replaced anyway, then the
 	// highest numbers.
@@ -69,11 +89,17 @@ func (u *up) decide(s *course) {
 	for i, f := range s.fates {
 		if i >= s.replicas && f.what != discard {
 			down := newFate(discard, f.old, f.replica, ScaleDown)
-			down.detail = fmt.Sprintf("%d of %d replicas wanted", s.replicas, len(s.containers))
+			down.detail = fmt.Sprintf("%d of %d replicas wanted", s.replicas, len(rest))
 			s.fates[i] = down
+			if f.next != nil {
+				both := *down
+				both.old = f.next
+				beside = append(beside, &both)
+			}
 		}
 	}
-	u.scaleUp(s)
+	u.scaleUp(s, len(rest))
+	s.fates = append(s.fates, beside...)
 	slices.SortStableFunc(s.fates, func(a, b *fate) int { return cmp.Compare(a.replica, b.replica) })
 	for _, f := range s.fates {
 		if f.what == replace || f.what == discard {
@@ -100,16 +126,16 @@ func burden(f *fate) int {
 
 // scaleUp adds the replicas that are missing, under the lowest free numbers: so a replica that was lost half way
 // through a recreate comes back under its own.
-func (u *up) scaleUp(s *course) {
+func (u *up) scaleUp(s *course, have int) {
 	taken := map[int]bool{}
 	for _, f := range s.fates {
 		taken[f.replica] = true
 	}
 	reason := Missing
-	if len(s.containers) > 0 {
+	if have > 0 {
 		reason = ScaleUp
 	}
-	for n, missing := 1, s.replicas-len(s.containers); missing > 0; n++ {
+	for n, missing := 1, s.replicas-have; missing > 0; n++ {
 		if taken[n] {
 			continue
 		}
@@ -128,6 +154,9 @@ func (u *up) judge(s *course, c *Container) *fate {
 	}
 	if f := u.mustReplace(s, c); f != nil {
 		f.start = !u.opts.NoStart && !parked && !u.idle(s, c) && (!s.bystander || hasProcess(c))
+		if slices.Contains(u.opts.RollBack, s.Name) {
+			f.reason, f.detail = RollingBack, because(Action{Reason: f.reason, Detail: f.detail})
+		}
 		return f
 	}
 	f := newFate(keep, c, c.Replica, "")
@@ -135,7 +164,7 @@ func (u *up) judge(s *course, c *Container) *fate {
 		u.follow(s, f)
 		return f
 	}
-	if !u.opts.NoRecreate && !u.opts.AsIs[s.Name] {
+	if !u.opts.NoRecreate && !u.opts.AsIs[s.Name] && !u.paused(s) {
 		f.update, f.unfinished = inPlace(&c.Spec, s.Service), c.Updating
 	}
 	if c.State == Running || c.State == Paused {

@@ -112,6 +112,11 @@ func (s *situation) service(t testing.TB, name string, other map[string]any) spe
 			s.desired.Networks[key] = nil
 		}
 	}
+	for _, config := range []string{"update_config", "rollback_config"} {
+		if c, ok := attrs[config].(map[string]any); ok {
+			attrs[config] = rollout(t, c)
+		}
+	}
 	attrs["depends_on"] = dependsOn(attrs["depends_on"])
 	if list, ok := attrs["volumes"].([]any); ok {
 		for i, v := range list {
@@ -138,6 +143,22 @@ func (s *situation) service(t testing.TB, name string, other map[string]any) spe
 	return service
 }
 
+// rollout fills in the defaults and reads durations.
+func rollout(t testing.TB, written map[string]any) map[string]any {
+	all := map[string]any{"parallelism": 1, "failure_action": "pause", "monitor": "5s"}
+	maps.Copy(all, written)
+	for key, v := range all {
+		if text, ok := v.(string); ok && (key == "monitor" || key == "delay") {
+			d, err := time.ParseDuration(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[key] = d
+		}
+	}
+	return all
+}
+
 func dependsOn(v any) map[string]any {
 	deps := map[string]any{}
 	switch v := v.(type) {
@@ -162,19 +183,20 @@ func dependsOn(v any) map[string]any {
 //
 //	all                              every network, volume and image of the desired state
 //	no image|network|volume NAME     but not this one
-//	image REF id=ID stale
+//	image REF id=ID stale volumes=PATHS
 //	network KEY name= id= digest=other stack= drift= users=
 //	volume KEY name= digest=other stack= users= drift= damage=
 //	foreign NAME=ID                  a running container of another stack
 //	taken NAME=WHO
 //	job NAME suspended {attributes that differ}
 //	other STACK/SERVICE STATE [healthy ...] exit=N stopped needs=STACK/SERVICE    a service of another stack
-//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped due updating oneoff hooks name= id= image= ns= nets= vols= drift= lost= broken= job= {attributes that differ}
+//	paused SERVICE=WHY               a rollout that failed
+//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped due updating drained oneoff hooks succeeds=ID name= id= image= ns= nets= vols= drift= lost= broken= job= {attributes that differ}
 func (s *situation) parseObserved(t testing.TB, text string) {
 	t.Helper()
 	s.observed = &Observed{
 		Stack: s.desired.Name, Networks: map[string]*Network{}, Volumes: map[string]*Volume{}, Images: map[string]*Image{},
-		Foreign: map[string]string{}, TakenNames: map[string]string{},
+		Foreign: map[string]string{}, TakenNames: map[string]string{}, Paused: map[string]string{},
 		Others: map[string]*Other{}, Jobs: map[string]*Job{},
 	}
 	for line := range strings.Lines(text) {
@@ -198,7 +220,7 @@ func (s *situation) parseObserved(t testing.TB, text string) {
 				delete(s.observed.Volumes, "demo_"+words[2])
 			}
 		case "image":
-			s.observed.Images[words[1]] = &Image{ID: or(values["id"], "sha256:"+words[1]), Stale: slices.Contains(flags, "stale")}
+			s.observed.Images[words[1]] = &Image{ID: or(values["id"], "sha256:"+words[1]), Stale: slices.Contains(flags, "stale"), Volumes: list(values["volumes"])}
 		case "network":
 			s.observeNetwork(words[1], values)
 		case "volume":
@@ -209,6 +231,8 @@ func (s *situation) parseObserved(t testing.TB, text string) {
 			s.observeJob(t, words[1], flags, braced)
 		case "other":
 			s.observeOther(words[1], flags[1:], values)
+		case "paused":
+			maps.Copy(s.observed.Paused, values)
 		case "taken":
 			maps.Copy(s.observed.TakenNames, values)
 		default:
@@ -338,6 +362,7 @@ func (s *situation) observeContainer(t testing.TB, word string, flags []string, 
 		OneOff: slices.Contains(flags, "oneoff") || values["job"] != "", Stopped: slices.Contains(flags, "stopped"), Updating: slices.Contains(flags, "updating"),
 		HooksPending: slices.Contains(flags, "hooks"), Job: values["job"], Due: slices.Contains(flags, "due"), Drift: list(values["drift"]),
 		Lost: values["lost"], Broken: values["broken"],
+		Succeeds: values["succeeds"], Drained: slices.Contains(flags, "drained"),
 		NamespaceOf: list(values["ns"]), Networks: map[string]string{}, Volumes: list(values["vols"]),
 		Created: time.Unix(int64(len(s.observed.Containers)), 0),
 	}
@@ -407,7 +432,7 @@ func (s *situation) run(t testing.TB, command string) (Plan, error) {
 			Services: services, NoDeps: on("--no-deps"), ForceRecreate: on("--force-recreate"), NoRecreate: on("--no-recreate"),
 			AlwaysRecreateDeps: on("--always-recreate-deps"), RemoveOrphans: on("--remove-orphans"), IgnoreOrphans: on("--ignore-orphans"),
 			NoStart: on("--no-start"), Pull: values["--pull"], RenewAnonVolumes: on("--renew-anon-volumes"), Timeout: timeout,
-			OneOff: values["--one-off"], WaitHealthy: on("--wait"), KeepStopped: on("--loop"), Scale: map[string]int{}, Pulled: map[string]bool{},
+			OneOff: values["--one-off"], WaitHealthy: on("--wait"), KeepStopped: on("--loop"), RollBack: list(values["--roll-back"]), Scale: map[string]int{}, Pulled: map[string]bool{},
 		}
 		for _, pair := range list(values["--scale"]) {
 			name, n, _ := strings.Cut(pair, ":")

@@ -25,6 +25,9 @@ type Observed struct {
 	Jobs       map[string]*Job // of this stack, as the daemon keeps them
 	// Others are the stacks that services of this one refer to (x-stack: depends_on), and those that they refer to in turn.
 	Others map[string]*Other
+	// Paused are the services whose rollout stopped because of failures, with what failed: the loop leaves the rest of it to
+	// the user.
+	Paused map[string]string
 }
 
 // Container states.
@@ -79,7 +82,11 @@ type Container struct {
 	Volumes []string
 	// NamespaceOf are ids of the containers whose namespaces it shares.
 	NamespaceOf []string
-	Created     time.Time
+	// Succeeds is the id of the container whose place it was made to take, start-first, until it has that one's name.
+	Succeeds string
+	// Drained says that new connections are kept away from it, since another one was to take its place.
+	Drained bool
+	Created time.Time
 }
 
 // Network on the host.
@@ -107,7 +114,9 @@ type Image struct {
 	ID     string
 	Digest string
 	Pulled time.Time
-	Stale  bool // older than the pull policy allows (daily, weekly, every_...)
+	// Volumes are the paths in which it keeps data: its containers get anonymous volumes there.
+	Volumes []string
+	Stale   bool // older than the pull policy allows (daily, weekly, every_...)
 }
 
 // Kind of an action.
@@ -139,6 +148,17 @@ const (
 	RemoveJob  Kind = "remove job"
 	SuspendJob Kind = "suspend job"
 	ResumeJob  Kind = "resume job"
+	// ServeContainer waits until a new container is ready, and lets it serve.
+	ServeContainer Kind = "serve"
+	// DrainContainer keeps new connections away from a container and waits for those it has to end, for at most its stop
+	// grace period.
+	DrainContainer Kind = "drain"
+	// RenameContainer gives a successor the name of the container it took the place of.
+	RenameContainer Kind = "rename"
+	// Monitor watches the containers that a batch of a rollout has put in place.
+	Monitor Kind = "monitor"
+	// Delay is the pause between two batches of a rollout.
+	Delay Kind = "delay"
 	// Wait for a condition of a service: of all its containers but one-off ones and those a user stopped.
 	Wait        Kind = "wait"
 	RemoveImage Kind = "remove image"
@@ -176,6 +196,8 @@ const (
 	Dependency          Reason = "dependency"
 	RestartPolicy       Reason = "restart policy"
 	HooksPending        Reason = "post_start pending"
+	RollingOut          Reason = "rollout"
+	RollingBack         Reason = "rollback"
 )
 
 // Action is one step. Actions of a plan form a DAG by After; those without an order between them run at once.
@@ -195,7 +217,13 @@ type Action struct {
 	Replica     int    `json:"replica,omitempty"`
 	ContainerID string `json:"container_id,omitempty"` // of an existing container
 	// Replaces is the container that a create takes the place of: it hands over its anonymous volumes.
-	Replaces  string         `json:"replaces,omitempty"`
+	Replaces string `json:"replaces,omitempty"`
+	// Succeeds is the container beside which a create makes another, start-first, to take its place later.
+	Succeeds  string         `json:"succeeds,omitempty"`
+	To        string         `json:"to,omitempty"`        // the new name, of a rename
+	Hold      bool           `json:"hold,omitempty"`      // of a stop: new connections wait for the container that comes next
+	Batch     int            `json:"batch,omitempty"`     // of a monitor: counts from 1
+	For       time.Duration  `json:"for,omitempty"`       // how long a monitor or delay takes
 	Condition string         `json:"condition,omitempty"` // of a wait: spec.Started, spec.Healthy, spec.CompletedSuccessfully, RunningOrHealthy
 	Optional  bool           `json:"optional,omitempty"`  // a wait that may fail (required: false)
 	Timeout   *time.Duration `json:"timeout,omitempty"`   // of a stop
@@ -214,7 +242,9 @@ type Note struct {
 type Plan struct {
 	Stack   string   `json:"stack"`
 	Actions []Action `json:"actions"`
-	Notes   []Note   `json:"notes,omitempty"`
+	// Rollouts say how the containers of services are replaced that have a word on it.
+	Rollouts []Rollout `json:"rollouts,omitempty"`
+	Notes    []Note    `json:"notes,omitempty"`
 }
 
 // Empty tells whether there is nothing to do. Waiting for what already holds is nothing.
@@ -251,4 +281,6 @@ type Options struct {
 	// AsIs are services whose containers stay as they were made, whatever the stack file says of them by now; of those in
 	// Idle what was created and never started stays so. Both are the loop's: what earlier operations asked for.
 	AsIs, Idle map[string]bool
+	// RollBack are services that go back to what they were: their rollback_config says how.
+	RollBack []string
 }

@@ -37,6 +37,7 @@ func Up(desired *spec.Stack, observed *Observed, opts Options) (Plan, error) {
 	}
 	u.checkServices()
 	u.findHandovers()
+	u.chooseOrders()
 
 	u.draftNetworks()
 	u.draftVolumes()
@@ -90,6 +91,7 @@ type course struct {
 	oneOff    bool // `run` makes a container of it
 	fates     []*fate
 	rank      int
+	rollout   *Rollout // nil: all containers are replaced at once, without a look at what comes of it
 
 	added     bool // some container is made where there was none
 	recreated bool // some container is made again
@@ -154,8 +156,6 @@ func (u *up) chooseServices() {
 		switch {
 		case name == u.opts.OneOff:
 			c.oneOff, c.replicas, c.containers = true, 0, nil
-		case c.bystander:
-			c.replicas = len(c.containers)
 		}
 		c.rank = (i + 1) * rankStep
 		u.services[name] = c

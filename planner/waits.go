@@ -59,7 +59,7 @@ func (u *up) wait(provider *course, condition string, optional bool) int {
 	})
 	u.after(id, provider.startIDs()...)
 	for _, f := range provider.fates {
-		if f.what == discard {
+		if f.what == discard || f.succeeds() {
 			u.after(id, f.removeID) // what goes isn't waited for
 		}
 	}

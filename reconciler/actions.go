@@ -141,7 +141,7 @@ func (x *execution) create(ctx context.Context, a planner.Action) error {
 	if svc == nil {
 		return fmt.Errorf("service %s is not in the stack file", a.Service)
 	}
-	c := creation{stack: x.desired, service: svc, name: a.Name, replica: a.Replica, replaces: a.Replaces, image: x.images[a.Service]}
+	c := creation{stack: x.desired, service: svc, name: a.Name, replica: a.Replica, replaces: a.Replaces, succeeds: a.Succeeds, image: x.images[a.Service]}
 	x.mu.Lock()
 	if old, ok := x.old[a.Replaces]; ok {
 		c.old = &old

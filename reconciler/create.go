@@ -46,7 +46,8 @@ type creation struct {
 	oneOff             bool
 	remove             bool              // when it exits
 	jobRun             *runtime.JobRun   // the run of a job that it is
-	replaces           string            // id of the container it takes the place of
+	replaces           string            // id of the container whose anonymous volumes it takes over
+	succeeds           string            // id of the container whose place it takes later, with its name
 	old                *runtime.View     // that container, as it was observed
 	providers          map[string]string // service name to the id of the container whose namespaces it lends
 	noPorts, noAliases bool
@@ -86,7 +87,7 @@ func (r *Reconciler) newRecord(c creation, img image.Image) (runtime.Record, err
 	svc := *c.service
 	rec := runtime.Record{
 		ID: runtime.NewID(), Name: c.name, Stack: c.stack.Name, Service: svc.Name, Replica: c.replica,
-		OneOff: c.oneOff, AutoRemove: c.remove, JobRun: c.jobRun, Spec: svc, Image: svc.Image, ImageID: img.ID, Created: time.Now(),
+		OneOff: c.oneOff, AutoRemove: c.remove, JobRun: c.jobRun, Succeeds: c.succeeds, Standby: c.succeeds != "", Spec: svc, Image: svc.Image, ImageID: img.ID, Created: time.Now(),
 	}
 	rec.Labels = labels(c, img)
 	if err := r.setNamespaces(c, &rec); err != nil {
@@ -211,6 +212,7 @@ func (r *Reconciler) endpoints(c creation, rec *runtime.Record) ([]netdriver.End
 		ep := netdriver.Endpoint{
 			Network: networkName(c.stack, key), ContainerID: rec.ID, Container: rec.Name,
 			Interface: att.InterfaceName, MAC: att.MacAddress, Group: group(rec),
+			WantVIP: c.service.EndpointMode == spec.VIP,
 		}
 		if ep.Interface == "" {
 			ep.Interface = "eth" + strconv.Itoa(i)
@@ -247,6 +249,9 @@ func (r *Reconciler) endpoints(c creation, rec *runtime.Record) ([]netdriver.End
 
 func endpointNames(c creation, rec *runtime.Record, att *spec.Attachment) []string {
 	names := []string{rec.Name, rec.ID[:12]}
+	if c.succeeds != "" {
+		names[0] = c.service.ContainerNameOf(rec.Stack, rec.Replica) // the name that it has in the end
+	}
 	if c.oneOff && c.noAliases {
 		return names
 	}

@@ -51,6 +51,8 @@ type execution struct {
 	slots   chan struct{} // bounds the actions at work
 	do      func(context.Context, planner.Action) error
 
+	rollouts map[string]*rollout // by service, of the plan that is executed
+
 	mu      sync.Mutex
 	old     map[string]runtime.View // containers as they were when the plan was made, by id
 	created map[string]string       // address to the id of the container made for it
@@ -106,6 +108,7 @@ func (x *execution) run(ctx context.Context, plan planner.Plan) error {
 		}
 		x.emit(Event{Kind: "note", Address: n.Address, Text: text})
 	}
+	x.beginRollouts(plan)
 	type result struct {
 		id  int
 		err error
@@ -144,8 +147,9 @@ func (x *execution) run(ctx context.Context, plan planner.Plan) error {
 			errs = append(errs, res.err)
 		}
 		for _, next := range dependents[res.id] {
-			// A wait that may fail starts when what it waits for has been tried, and never fails itself.
-			if res.err != nil && !plan.Actions[next].Optional {
+			// A wait that may fail starts when what it waits for has been tried, and never fails itself. So does a monitor, which
+			// knows how much may fail.
+			if res.err != nil && !plan.Actions[next].Optional && plan.Actions[next].Kind != planner.Monitor {
 				failed[next] = true
 			}
 			if waitingFor[next]--; waitingFor[next] == 0 {
@@ -179,12 +183,15 @@ func (x *execution) perform(ctx context.Context, a planner.Action) error {
 		x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: err.Error()})
 		err = nil
 	}
+	if errors.Is(err, errSkipped) {
+		return err
+	}
 	if err != nil {
 		err = &ActionError{Action: a, Err: err}
 		x.emit(Event{Kind: "fail", Action: a, Err: err})
 		return err
 	}
-	if a.Kind != planner.Wait {
+	if !onlyWaits(a.Kind) {
 		x.mu.Lock()
 		x.changed++
 		x.mu.Unlock()
@@ -197,15 +204,22 @@ func (x *execution) perform(ctx context.Context, a planner.Action) error {
 // All of these run at once.
 func mostlyWaits(k planner.Kind) bool {
 	switch k {
-	case planner.Wait, planner.StopContainer, planner.KillContainer, planner.PullImage, planner.RemoveContainer, planner.PostStart:
+	case planner.Wait, planner.StopContainer, planner.KillContainer, planner.PullImage, planner.RemoveContainer, planner.PostStart,
+		planner.ServeContainer, planner.DrainContainer, planner.Monitor, planner.Delay:
 		return true
 	}
 	return false
 }
 
+// onlyWaits tells whether an action changes nothing.
+func onlyWaits(k planner.Kind) bool {
+	return k == planner.Wait || k == planner.Monitor || k == planner.Delay
+}
+
 // canEndEarly tells whether an action may be given up at any moment: it leaves nothing half-made.
 func canEndEarly(k planner.Kind) bool {
-	return k == planner.PullImage || k == planner.Wait || k == planner.StopContainer || k == planner.PostStart
+	return k == planner.PullImage || k == planner.StopContainer || k == planner.PostStart || k == planner.ServeContainer ||
+		k == planner.DrainContainer || onlyWaits(k)
 }
 
 func (x *execution) emit(e Event) {
@@ -245,6 +259,11 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 	case planner.StartContainer:
 		return x.start(ctx, a)
 	case planner.StopContainer:
+		if a.Hold {
+			if err := x.r.hold(ctx, a.ContainerID, a.Timeout); err != nil {
+				return err
+			}
+		}
 		return x.r.stopContainer(ctx, stopRequest{id: a.ContainerID, grace: a.Timeout, halt: x.goesOn[a.Address], warn: func(text string) {
 			x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: text})
 		}})
@@ -262,6 +281,16 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 		return x.r.engine.Pause(ctx, a.ContainerID)
 	case planner.UnpauseContainer:
 		return x.r.engine.Unpause(ctx, a.ContainerID)
+	case planner.ServeContainer:
+		return x.serve(ctx, a)
+	case planner.DrainContainer:
+		return x.r.drain(ctx, a.ContainerID, a.Timeout)
+	case planner.RenameContainer:
+		return x.r.rename(x.container(a), a.To)
+	case planner.Monitor:
+		return x.monitor(ctx, a)
+	case planner.Delay:
+		return x.delay(ctx, a)
 	case planner.Wait:
 		return x.r.waitFor(ctx, cmp.Or(a.Stack, x.stack), a.Service, a.Condition)
 	}

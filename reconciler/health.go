@@ -80,6 +80,7 @@ func mergeHealthcheck(own *spec.Healthcheck, ofImage *image.Healthcheck) (health
 func (r *Reconciler) monitor(s *stack, v runtime.View) {
 	check, ok := r.healthcheck(r.ctx, v)
 	if !ok {
+		r.arrive(s, v)
 		return
 	}
 	k := s.keeper(v.ID)
@@ -221,6 +222,7 @@ func (m *monitoring) set(ctx context.Context, health string) {
 		m.r.logf("health of %.12s: %v", m.id, err)
 	}
 	m.stack.notify()
+	m.r.healthChanged(m.stack, m.id)
 }
 
 func (r *Reconciler) probeOnce(ctx context.Context, id string, check healthcheck) Probe {

@@ -187,7 +187,7 @@ func (r *Reconciler) pass(s *stack) (next time.Time) {
 	if len(plan.Actions) > 0 {
 		x := r.execution(s.name, w.desired, r.loopSink(ctx, s))
 		x.images = w.images
-		err := x.run(ctx, plan)
+		err := r.settleRollouts(ctx, s, w.desired, x, x.run(ctx, plan), x.sink)
 		if err == nil && w.after != nil && ctx.Err() == nil {
 			err = w.after(ctx)
 		}
@@ -313,6 +313,9 @@ func (r *Reconciler) doable(ctx context.Context, s *stack, w *wish, now time.Tim
 			}
 			over, err := r.holds(ctx, cmp.Or(a.Stack, s.name), a.Service, a.Condition)
 			return len(a.After) > 0 || !over && (err == nil || !a.Optional)
+		}
+		if a.Kind == planner.ServeContainer && (len(a.After) > 0 || r.warmsUp(ctx, a.ContainerID)) {
+			return true
 		}
 		t := s.loop.troubles.of(a)
 		return t != nil && now.Before(t.Next)

@@ -30,7 +30,7 @@ func (r *Reconciler) look(ctx context.Context, name string, desired *spec.Stack)
 	o := &planner.Observed{
 		Stack:    name,
 		Networks: map[string]*planner.Network{}, Volumes: map[string]*planner.Volume{}, Images: map[string]*planner.Image{},
-		Foreign: map[string]string{}, TakenNames: map[string]string{}, Jobs: r.observeJobs(name),
+		Foreign: map[string]string{}, TakenNames: map[string]string{}, Paused: map[string]string{}, Jobs: r.observeJobs(name),
 	}
 	all := r.engine.List("")
 	var own []runtime.View
@@ -59,6 +59,13 @@ func (r *Reconciler) look(ctx context.Context, name string, desired *spec.Stack)
 	if desired == nil {
 		return o, nil
 	}
+	paused, err := r.Paused(name)
+	if err != nil {
+		return nil, err
+	}
+	for service, p := range paused {
+		o.Paused[service] = p.Why
+	}
 	if err := r.observeReferences(o, desired); err != nil {
 		return nil, err
 	}
@@ -73,6 +80,7 @@ func (r *Reconciler) observeContainer(v runtime.View) planner.Container {
 		Due:      !v.Running() && (v.Intent == runtime.IntentHalt || shouldRestart(v) && r.stack(v.Stack).handed(v.ID)),
 		Broken:   broken(v),
 		Networks: map[string]string{}, Volumes: v.Volumes, Created: v.Created,
+		Succeeds: v.Succeeds, Drained: v.Drained,
 	}
 	if v.JobRun != nil {
 		c.Job = v.JobRun.Job
@@ -202,7 +210,9 @@ func (r *Reconciler) observeImages(ctx context.Context, o *planner.Observed, des
 		if err != nil {
 			return fmt.Errorf("service %s: %w", svc.Name, err)
 		}
-		o.Images[svc.Image] = &planner.Image{ID: img.ID, Digest: img.Digest, Pulled: img.Pulled, Stale: svc.PullAge > 0 && time.Since(img.Pulled) > svc.PullAge}
+		o.Images[svc.Image] = &planner.Image{
+			ID: img.ID, Digest: img.Digest, Pulled: img.Pulled, Volumes: slices.Sorted(maps.Keys(img.Config.Volumes)),
+			Stale: svc.PullAge > 0 && time.Since(img.Pulled) > svc.PullAge}
 	}
 	return nil
 }

@@ -145,6 +145,9 @@ type stack struct {
 	loop     loop
 	findings findings
 	awake    func() // wakes the loop
+
+	held    map[string][]string // by service: containers at whose ports new connections wait
+	traffic sync.Mutex          // serialises who of a service serves
 }
 
 func (r *Reconciler) stack(name string) *stack {
@@ -294,6 +297,8 @@ type keeper struct {
 	probes probeLog
 	// nextCure is when the container is restarted because it is unhealthy.
 	nextCure time.Time
+	// arriving says that somebody waits for it to be ready to serve.
+	arriving bool
 }
 
 // rest cancels the restart to come and the health check.

@@ -53,6 +53,12 @@ func (r *Reconciler) startContainer(ctx context.Context, id string, opts startOp
 		}
 	}
 	k.begin(opts.again)
+	if err := r.standIn(s, v); err != nil {
+		return err
+	}
+	if v, err = r.engine.Get(id); err != nil {
+		return err
+	}
 	in, err := r.prepareNetwork(ctx, v)
 	if err == nil {
 		err = r.acquireVolumes(ctx, v)
@@ -86,6 +92,9 @@ func (r *Reconciler) startContainer(ctx context.Context, id string, opts startOp
 		r.watchLimits(v)
 	}
 	s.notify()
+	if err == nil {
+		r.retraffic(s, v.Service)
+	}
 	return nil
 }
 
@@ -99,16 +108,18 @@ func (r *Reconciler) prepareNetwork(ctx context.Context, v runtime.View) (runtim
 	if err != nil {
 		return in, err
 	}
-	sb := netdriver.Sandbox{ContainerID: v.ID, Netns: netns, Endpoints: grouped(v)}
+	sb := netdriver.Sandbox{ContainerID: v.ID, Netns: netns, Endpoints: withReadiness(grouped(v), r.atFirst(ctx, v))}
 	if v.State.Netns != netns || v.Connected != netns { // a new one, though its path may be that of one before a reboot
 		if err := r.reserve(ctx, v, &sb, &in); err != nil {
 			return in, err
 		}
 		// On record before anything is made: what a crash leaves is taken down by it.
 		err = r.engine.Update(v.ID, func(rec *runtime.Record) { rec.Endpoints, rec.Connected = sb.Endpoints, netns })
-		if err != nil {
-			return in, err
-		}
+	} else {
+		err = r.engine.Update(v.ID, func(rec *runtime.Record) { rec.Endpoints = sb.Endpoints })
+	}
+	if err != nil {
+		return in, err
 	}
 	if sb, err = r.links.connect(sb); err != nil {
 		return in, err

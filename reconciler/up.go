@@ -71,6 +71,9 @@ func (r *Reconciler) Up(ctx context.Context, desired *spec.Stack, opts UpOptions
 	}
 	// Whether a plan that was saved still holds is known when its pulls are done: until then it is not what the stack is to be.
 	if opts.Expect == nil || images != nil {
+		if err := r.resume(s.name, opts.Services); err != nil {
+			return 0, err
+		}
 		if err := r.upIntent(s, desired, opts.Options, images); err != nil {
 			return 0, err
 		}
@@ -83,6 +86,8 @@ func (r *Reconciler) Up(ctx context.Context, desired *spec.Stack, opts UpOptions
 	case revision == 0: // refused
 	case err == nil:
 		r.conclude(s, revision, Converged, nil)
+	case IsRolledBack(err):
+		r.conclude(s, revision, RolledBack, err)
 	case ctx.Err() == nil || opts.WaitTimeout > 0 && asked.Err() == nil:
 		r.conclude(s, revision, Failed, err)
 	}
@@ -109,7 +114,7 @@ func (r *Reconciler) converge(ctx context.Context, s *stack, desired *spec.Stack
 		}
 	}
 	x := r.execution(desired.Name, desired, sink)
-	err := x.run(ctx, plan)
+	err := r.settleRollouts(ctx, s, desired, x, x.run(ctx, plan), sink)
 	return changed + x.changed, err
 }
 

@@ -20,6 +20,8 @@ type ContainerError struct {
 	Reason    string
 	Detail    string // what the last health check said; may be empty
 	Err       error
+	// Logs are the last lines of its log, where the container may be gone when somebody wants to read them.
+	Logs []string
 }
 
 func (e *ContainerError) Error() string {

@@ -42,6 +42,7 @@ func (r *Reconciler) handle(ev runtime.Event) {
 	case shim.Exited:
 		r.ended(s, v.ID)
 	}
+	r.retraffic(s, v.Service)
 	r.jobs.happened(v)
 }
 
@@ -80,6 +81,7 @@ func (r *Reconciler) takeover(ctx context.Context) error {
 	if err := r.networks.Sweep(ctx, live); err != nil {
 		return fmt.Errorf("take over networks: %w", err)
 	}
+	r.resumeTraffic()
 	names, err := r.Stacks()
 	if err != nil {
 		return err

@@ -16,8 +16,8 @@ import (
 // Container is a record with what is known of its process. Its methods are safe for concurrent use; View gives a copy.
 // The record's maps and slices are replaced, never changed in place: copies share them.
 type Container struct {
-	dir                  string
-	stack, service, name string // as in the record; they never change
+	dir            string
+	stack, service string // as in the record; they never change
 
 	mu     sync.Mutex
 	record Record
@@ -54,6 +54,12 @@ func (c *Container) View() View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return View{Record: c.record, State: c.state, Dir: c.dir}
+}
+
+func (c *Container) name() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.record.Name
 }
 
 // update changes the record and writes it.
@@ -124,7 +130,7 @@ func (c *Container) wait(ctx context.Context, done func(shim.State) bool) error 
 			return nil
 		}
 		if gone {
-			return fmt.Errorf("container %s was removed: %w", c.name, ErrNotFound)
+			return fmt.Errorf("container %s was removed: %w", c.name(), ErrNotFound)
 		}
 		select {
 		case <-changed:

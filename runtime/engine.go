@@ -139,7 +139,7 @@ func (e *Engine) CgroupV2() bool { return e.host.CgroupV2 }
 
 func (e *Engine) add(r Record) *Container {
 	c := &Container{
-		dir: e.containerDir(r.Stack, r.ID), stack: r.Stack, service: r.Service, name: r.Name,
+		dir: e.containerDir(r.Stack, r.ID), stack: r.Stack, service: r.Service,
 		record: r, changed: make(chan struct{}), placing: placing{turn: make(chan struct{}, 1)},
 	}
 	c.state = shim.State{ID: r.ID}
@@ -184,14 +184,23 @@ func (e *Engine) Service(stack, service string) []View {
 		}
 	}
 	e.mu.Unlock()
-	slices.SortFunc(some, func(a, b *Container) int {
-		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.stack, b.stack))
-	})
+	byName(some)
 	views := make([]View, len(some))
 	for i, c := range some {
 		views[i] = c.View()
 	}
 	return views
+}
+
+// byName sorts containers by name; names are looked up once, since one may change meanwhile.
+func byName(some []*Container) {
+	names := make(map[*Container]string, len(some))
+	for _, c := range some {
+		names[c] = c.name()
+	}
+	slices.SortFunc(some, func(a, b *Container) int {
+		return cmp.Or(strings.Compare(names[a], names[b]), strings.Compare(a.stack, b.stack))
+	})
 }
 
 // Update changes a container's record.

@@ -77,6 +77,12 @@ type Record struct {
 	JobRun *JobRun `json:"job_run,omitempty"`
 	// Hooked is how far the post_start hooks of a run have come.
 	Hooked Hooked `json:"hooked,omitzero"`
+	// Succeeds is the container whose place this one was made to take, start-first, until it has that one's name.
+	Succeeds string `json:"succeeds,omitempty"`
+	// Standby says that it is not known to be ready yet: others of its service serve first. Drained that new connections are
+	// kept away from it for good.
+	Standby bool `json:"standby,omitempty"`
+	Drained bool `json:"drained,omitempty"`
 	// DropVolumes says, in phase Removing, that the anonymous volumes go too.
 	DropVolumes bool `json:"drop_volumes,omitempty"`
 	// KeepLog says, in phase Removing, that the log outlives the container: another one takes its place.

@@ -39,7 +39,7 @@ func (e *Engine) end(ctx context.Context, id string, grace *time.Duration, inten
 	c.op.Lock()
 	defer c.op.Unlock()
 	if intent == IntentRun && c.View().Intent != IntentRun {
-		return fmt.Errorf("end container %s: %w", c.name, ErrStopped)
+		return fmt.Errorf("end container %s: %w", c.name(), ErrStopped)
 	}
 	if err := c.update(func(r *Record) { r.Intent, r.Healing = intent, r.Healing && intent == IntentRun }); err != nil {
 		return err

@@ -29,3 +29,6 @@ func NormalizeName(s string) string {
 	}, strings.ToLower(s))
 	return strings.TrimLeft(kept, "_-")
 }
+
+// SuccessorName is the name of a container that is made beside the one it takes the place of, until that one is gone.
+func SuccessorName(name, old string) string { return old[:min(12, len(old))] + "_" + name }

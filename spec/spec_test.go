@@ -66,6 +66,7 @@ func TestDiffNamesTheFieldsThatDiffer(t *testing.T) {
 		"nothing":                 {func(*Service) {}, nil},
 		"the place in the file":   {func(s *Service) { s.Position = "f:1:1" }, nil},
 		"a variable":              {func(s *Service) { s.Environment["LOG_LEVEL"] = "debug" }, []string{`environment.LOG_LEVEL: "info" -> "debug"`}},
+		"a network more":          {func(s *Service) { s.Networks = map[string]*Attachment{"more": {}} }, []string{`networks.more: (none) -> {}`}},
 		"a variable more":         {func(s *Service) { s.Environment["A"] = "" }, []string{`environment.A: (none) -> ""`}},
 		"the first map of a kind": {func(s *Service) { s.Labels = map[string]string{"a": "b"} }, []string{`labels.a: (none) -> "b"`}},
 		"a command":               {func(s *Service) { s.Command = &[]string{"a", "b"} }, []string{`command: (none) -> ["a","b"]`}},

@@ -180,7 +180,9 @@ func (b *backend) failure(ctx context.Context, err error) *api.Error {
 	var ended *reconciler.ContainerError
 	if errors.As(err, &ended) {
 		out.Code = api.Failed
-		out.Logs = b.lastLines(context.WithoutCancel(ctx), ended.Container.ID)
+		if out.Logs = ended.Logs; out.Logs == nil {
+			out.Logs = b.lastLines(context.WithoutCancel(ctx), ended.Container.ID)
+		}
 		switch {
 		case errors.Is(err, shim.ErrNoCommand):
 			out.ExitCode = 127

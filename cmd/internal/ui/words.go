@@ -34,6 +34,11 @@ var vocabulary = map[planner.Kind]words{
 	planner.RemoveJob:        {"Job", "Removing", "Removed"},
 	planner.SuspendJob:       {"Job", "Suspending", "Suspended"},
 	planner.ResumeJob:        {"Job", "Resuming", "Resumed"},
+	planner.ServeContainer:   {"Container", "Waiting", "Serving"},
+	planner.DrainContainer:   {"Container", "Draining", "Drained"},
+	planner.RenameContainer:  {"Container", "Renaming", "Renamed"},
+	planner.Monitor:          {"Service", "Watching", "Good"},
+	planner.Delay:            {"Service", "Pausing", "Going on"},
 	planner.Wait:             {"Service", "Waiting", "Ready"},
 }
 
