@@ -52,13 +52,11 @@ func (r *repository) follow(ctx context.Context) {
 	next := r.firstRun()
 	timer := time.NewTimer(time.Until(next))
 	defer timer.Stop()
-	for {
-		by := "interval"
+	for by := "start"; ; by = "interval" {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.wake:
-			by = ""
 		case <-timer.C:
 		}
 		r.mu.Lock()
@@ -142,9 +140,6 @@ func (r *repository) attempt(by string, requests []request) *attempt {
 	for _, q := range requests {
 		x.by, x.force, x.allowRewrite = q.by, x.force || q.force, x.allowRewrite || q.allowRewrite
 	}
-	if x.by == "" {
-		x.by = "start"
-	}
 	if r.state.Suspended || r.def.Suspend {
 		r.state.NextRun = x.began.Add(time.Duration(r.def.Interval))
 		return nil
@@ -190,7 +185,7 @@ func (x *attempt) end(f *failure) {
 			}
 			s.Set(now, status.Condition{Type: status.Ready, Status: status.False, Reason: f.reason, Message: x.redact(f.Error())}, revision)
 		}
-		if revision == "" || repeats(s, revision, f) {
+		if revision == "" || repeats(s, x, f) {
 			return
 		}
 		e := status.Entry{Time: now, Revision: x.rev, By: x.by, Outcome: status.Succeeded, Stacks: x.changed, Took: now.Sub(x.began)}
@@ -202,13 +197,18 @@ func (x *attempt) end(f *failure) {
 	x.c.finished(x, f)
 }
 
-// repeats tells whether the history ends with the very same already: a retry that failed in the same way.
-func repeats(s *status.Repository, revision string, f *failure) bool {
-	if f == nil || len(s.History) == 0 {
+// repeats tells whether the history ends with the very same already: a retry that failed in the same way, or a look at what
+// is applied.
+func repeats(s *status.Repository, x *attempt, f *failure) bool {
+	if len(s.History) == 0 {
 		return false
 	}
 	last := s.History[len(s.History)-1]
-	return last.Revision.ID == revision && last.Outcome == f.reason
+	outcome := status.Succeeded
+	if f != nil {
+		outcome = f.reason
+	}
+	return last.Revision.ID == x.rev.ID && last.Outcome == outcome && (f != nil || len(x.changed) == 0)
 }
 
 // settledCondition is Ready as the last attempt that had a revision left it.
