@@ -33,6 +33,9 @@ func (m *Manager) Observe(ctx context.Context, name string) ([]string, error) {
 // but for what only the container's own namespace tells. Connect and Publish bring back what is missing.
 func (m *Manager) ObserveSandboxes(ctx context.Context, sandboxes []Sandbox) (map[string][]string, error) {
 	sandboxes = slices.DeleteFunc(slices.Clone(sandboxes), func(s Sandbox) bool { return !isNamespace(s.Netns) })
+	if len(sandboxes) == 0 {
+		return nil, nil
+	}
 	out := map[string][]string{}
 	byDriver := map[string][]Sandbox{}
 	networks := map[string]map[string]Network{}

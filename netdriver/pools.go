@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/stack-run/stack/netdriver/dump"
 )
 
 // DefaultPools are asked in this order; later ones serve where the earlier ones are taken by the host's routes.
@@ -114,7 +116,7 @@ func (m *Manager) usedPrefixes(n Network) ([]usedPrefix, error) {
 		links[other.Link] = true
 	}
 	m.mu.Unlock()
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := dump.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list the host's addresses: %w", err)
 	}
@@ -123,7 +125,7 @@ func (m *Manager) usedPrefixes(n Network) ([]usedPrefix, error) {
 			out = append(out, usedPrefix{p, "an address of the host"})
 		}
 	}
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	routes, err := dump.Whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list the host's routes: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/stack-run/stack/netdriver/dump"
 )
 
 // Drift is what somebody else did to a network, or to a container's connection. One of the two is named.
@@ -86,7 +88,7 @@ type watcher struct {
 
 // learn finds the namespaces of links that are there.
 func (w *watcher) learn() error {
-	links, err := netlink.LinkList()
+	links, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/netdriver"
+	"github.com/stack-run/stack/netdriver/dump"
 	"github.com/stack-run/stack/netdriver/firewall"
 )
 
@@ -148,7 +149,7 @@ func (d *Driver) ensureLink(n *netdriver.Network, o options) (netlink.Link, erro
 // uplinkMTU is 1500, or less where the host's default route leads through a link with less.
 func uplinkMTU() int {
 	mtu := 1500
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := dump.Whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return mtu
 	}
@@ -221,7 +222,7 @@ func (d *Driver) removeLink(name string) error {
 	if err != nil {
 		return fmt.Errorf("bridge %s: %w", name, err)
 	}
-	links, err := netlink.LinkList()
+	links, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("bridge %s: %w", name, err)
 	}

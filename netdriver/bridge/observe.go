@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/netdriver"
+	"github.com/stack-run/stack/netdriver/dump"
 )
 
 // Observe implements netdriver.Driver.
@@ -38,7 +39,7 @@ func (d *Driver) Observe(_ context.Context, n netdriver.Network) ([]string, erro
 	if l.Attrs().Flags&net.FlagUp == 0 {
 		drift = append(drift, fmt.Sprintf("bridge %s is down", n.Link))
 	}
-	have, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+	have, err := dump.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("bridge %s: %w", n.Link, err)
 	}
@@ -60,7 +61,7 @@ func (d *Driver) Observe(_ context.Context, n netdriver.Network) ([]string, erro
 // ObserveSandboxes implements netdriver.SandboxObserver: one list of the host's links for all, then a look into each
 // namespace.
 func (d *Driver) ObserveSandboxes(ctx context.Context, networks map[string]netdriver.Network, sandboxes []netdriver.Sandbox) (map[string][]string, error) {
-	links, err := netlink.LinkList()
+	links, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -126,15 +127,15 @@ func inside(networks map[string]netdriver.Network, s netdriver.Sandbox) (words [
 		return nil, fmt.Errorf("enter network namespace: %w", err)
 	}
 	defer in.Close()
-	links, err := in.LinkList()
+	links, err := dump.Whole(in.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("its links: %w", err)
 	}
-	addrs, err := in.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := dump.Whole(func() ([]netlink.Addr, error) { return in.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("its addresses: %w", err)
 	}
-	routes, err := in.RouteList(nil, netlink.FAMILY_ALL)
+	routes, err := dump.Whole(func() ([]netlink.Route, error) { return in.RouteList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("its routes: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/stack-run/stack/netdriver"
+	"github.com/stack-run/stack/netdriver/dump"
 )
 
 // portsOf picks the ports of this package's making on bridges out of all links.
@@ -24,7 +25,7 @@ func portsOf(links []netlink.Link, bridges map[int]bool) (names []string) {
 // Sweep implements netdriver.Sweeper: it removes bridges that carry this daemon's mark but belong to no network, and
 // ports on its bridges that belong to no endpoint.
 func (d *Driver) Sweep(_ context.Context, networks []netdriver.Network, endpoints []netdriver.Endpoint) error {
-	links, err := netlink.LinkList()
+	links, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}

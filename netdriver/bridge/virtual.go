@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/netdriver"
+	"github.com/stack-run/stack/netdriver/dump"
 )
 
 // virtual are the addresses at which the bridge answers for groups of containers.
@@ -39,7 +40,7 @@ func (d *Driver) Answer(_ context.Context, n netdriver.Network) error {
 		return fmt.Errorf("netlink: %w", err)
 	}
 	defer h.Close()
-	have, err := h.AddrList(br, netlink.FAMILY_ALL)
+	have, err := dump.Whole(func() ([]netlink.Addr, error) { return h.AddrList(br, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("bridge %s: %w", n.Link, err)
 	}
