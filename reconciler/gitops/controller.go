@@ -139,12 +139,6 @@ func (c *Controller) end(r *repository) {
 	c.mu.Lock()
 	delete(c.repos, r.name)
 	c.mu.Unlock()
-	r.mu.Lock()
-	for _, q := range r.asked {
-		close(q.done)
-	}
-	r.asked = nil
-	r.mu.Unlock()
 }
 
 // reread applies the declared file; the caller holds change. A broken one changes nothing.

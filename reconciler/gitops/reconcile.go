@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -145,7 +146,7 @@ func fetchFailure(err error) *failure {
 		f.reason = status.NotFound
 	case errors.Is(err, source.ErrTooLarge):
 		f.reason = status.TooLarge
-	case errors.Is(err, source.ErrNoSpace):
+	case errors.Is(err, source.ErrNoSpace), errors.Is(err, syscall.ENOSPC):
 		f.reason = status.NoSpace
 	case errors.Is(err, source.ErrUnsafe):
 		f.reason, f.lasting = status.Unsafe, true

@@ -33,6 +33,7 @@ type repository struct {
 	src      source.Source
 	state    status.Repository
 	asked    []request // what is to be answered by the next attempt
+	ended    bool      // there is none any more
 	wake     chan struct{}
 	hook     *time.Timer // of a webhook that wakes it in a moment
 	hookedAt time.Time
@@ -49,6 +50,7 @@ type request struct {
 // follow reconciles until ctx ends.
 func (r *repository) follow(ctx context.Context) {
 	defer close(r.done)
+	defer r.answerAll()
 	next := r.firstRun()
 	timer := time.NewTimer(time.Until(next))
 	defer timer.Stop()
@@ -84,13 +86,28 @@ func (r *repository) firstRun() time.Time {
 func (r *repository) ask(q request) <-chan struct{} {
 	q.done = make(chan struct{})
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		close(q.done)
+		return q.done
+	}
 	r.asked = append(r.asked, q)
-	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
 	default: // it is awake already
 	}
 	return q.done
+}
+
+// answerAll is the end: nobody waits for what won't come.
+func (r *repository) answerAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	for _, q := range r.asked {
+		close(q.done)
+	}
+	r.asked = nil
 }
 
 func (r *repository) snapshot() status.Repository {

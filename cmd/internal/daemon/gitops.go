@@ -26,7 +26,7 @@ func openGitOps(b *backend) (*gitops.Controller, error) {
 	}
 	return gitops.New(gitops.Options{
 		Root: filepath.Join(b.options.Root, "gitops"), RunDir: filepath.Join(b.options.RunDir, "gitops"), File: declare.Path(),
-		Stacks: gitopsStacks{b}, Metrics: b.metrics, Host: host, Version: b.options.Version, Logf: b.options.Logf,
+		Stacks: gitopsStacks{b}, Artifact: artifacts(b.images), Metrics: b.metrics, Host: host, Version: b.options.Version, Logf: b.options.Logf,
 	})
 }
 

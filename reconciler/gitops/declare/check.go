@@ -48,6 +48,8 @@ func (ps *Problems) add(path, remedy, format string, args ...any) {
 	*ps = append(*ps, Problem{Path: path, Summary: fmt.Sprintf(format, args...), Remedy: remedy})
 }
 
+var digestID = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
 var commitID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
 // Check finds what can't work, without looking at anything but the words.
@@ -136,7 +138,10 @@ func (r Repository) checkURL(ps *Problems) {
 	if u.Scheme != "oci" && u.Scheme != "file" && u.Host == "" {
 		ps.add("url", "", "%q names no host", r.URL)
 	}
-	if secret && u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "oci" {
+	switch {
+	case secret && u.Scheme == "oci":
+		ps.add("auth", "log in with `docker login`, or write ~/.docker/config.json", "a registry's credentials are those that images are pulled with")
+	case secret && u.Scheme != "https" && u.Scheme != "http":
 		ps.add("auth", "", "%s takes neither tokens nor passwords", u.Scheme)
 	}
 	if r.Auth.PasswordFile != "" && r.Auth.TokenFile != "" {
@@ -183,6 +188,12 @@ func (r Repository) checkRef(ps *Problems) {
 	oci := strings.HasPrefix(r.URL, "oci:")
 	if r.Ref.Commit != "" && !oci && !commitID.MatchString(r.Ref.Commit) {
 		ps.add("ref.commit", "write all its 40 digits", "%q is not a commit's id", r.Ref.Commit)
+	}
+	if oci && r.Ref.Commit != "" && !digestID.MatchString(r.Ref.Commit) {
+		ps.add("ref.commit", "write it as sha256:... with its 64 digits", "%q is not the digest of an artifact", r.Ref.Commit)
+	}
+	if oci && len(r.Sparse) > 0 {
+		ps.add("sparse", "leave it away", "an artifact is fetched as a whole")
 	}
 	if oci && r.Ref.Branch != "" {
 		ps.add("ref.branch", "use tag, semver, or commit with a digest", "a registry has no branches")
