@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,14 @@ func (m *Manager) Connect(ctx context.Context, sandboxes []Sandbox) ([]Sandbox, 
 	defer m.mu.Unlock()
 	for _, s := range sandboxes {
 		m.noteConnected(s)
+		for _, e := range s.Endpoints { // whoever looks later compares with what was made now
+			for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
+				if lease, ok := m.leases[e.Network][p.Addr()]; ok && lease.ContainerID == e.ContainerID {
+					lease.Readiness = e.Readiness
+					m.leases[e.Network][p.Addr()] = lease
+				}
+			}
+		}
 	}
 	return sandboxes, nil
 }

@@ -79,7 +79,7 @@ func (u *up) specChanged(s *course, c *Container, again func(Reason, string) *fa
 	changes := slices.DeleteFunc(spec.Diff(&c.Spec, s.Service), func(ch spec.Change) bool { return ignored[field(ch)] })
 	var needed []spec.Change // those that can't be made in place
 	for _, ch := range changes {
-		if u.needsContainer(s, c, ch) {
+		if needsContainer(ch, &c.Spec, s.Service) {
 			needed = append(needed, ch)
 		}
 	}
@@ -154,7 +154,7 @@ func (u *up) offNetwork(s *course, c *Container) string {
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Networks)) {
 		n := u.networks[key]
-		if _, made := c.Spec.Networks[key]; n == nil || n.builtin() || !made { // what it was not made for is attached in place
+		if n == nil || n.builtin() {
 			continue
 		}
 		id, on := c.Networks[n.Name]

@@ -13,7 +13,7 @@ const (
 	firstRetry   = time.Second
 	longestRetry = 5 * time.Minute
 	// settled is how long something must have been left alone to count as new when it comes again.
-	settled = 10 * time.Second
+	settled = 2 * time.Second
 	// unsettled is how often in a row something is repaired before that waits.
 	unsettled = 3
 )
@@ -33,7 +33,13 @@ type troubles struct {
 	by map[string]*trouble
 }
 
-func key(a planner.Action) string { return string(a.Kind) + " " + a.Address }
+// key tells actions apart. What was drifted in another way is not the same again.
+func key(a planner.Action) string {
+	if a.Reason == planner.Drifted {
+		return string(a.Kind) + " " + a.Address + " " + a.Detail
+	}
+	return string(a.Kind) + " " + a.Address
+}
 
 // tried notes how an action ended.
 func (t *troubles) tried(a planner.Action, err error, now time.Time) {

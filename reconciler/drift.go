@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
 )
@@ -45,6 +44,15 @@ func (f *findings) set(what, id string, drift []string) bool {
 	return true
 }
 
+// drop forgets a container that has ended.
+func (f *findings) drop(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, by := range f.by {
+		delete(by, id)
+	}
+}
+
 // of is all that was found of a container.
 func (f *findings) of(id string) []string {
 	f.mu.Lock()
@@ -79,6 +87,9 @@ func (r *Reconciler) inspect(ctx context.Context, s *stack) {
 		if v.Running() && ctx.Err() == nil {
 			r.lookAtLimits(v.ID)
 		}
+	}
+	if err := r.inspectNetworks(ctx, s); err != nil && ctx.Err() == nil {
+		r.logf("stack %s: %v", s.name, err)
 	}
 }
 
@@ -121,8 +132,7 @@ func (x *execution) repair(ctx context.Context, a planner.Action) error {
 	}
 	s.findings.set(ofLimits, v.ID, nil)
 	if len(v.Endpoints) > 0 && v.State.Netns != "" {
-		sb := netdriver.Sandbox{ContainerID: v.ID, Netns: v.State.Netns, Endpoints: v.Endpoints}
-		if _, err := x.r.links.connect(sb); err != nil {
+		if _, err := x.r.links.connect(x.r.sandboxOf(v)); err != nil {
 			return err
 		}
 	}

@@ -196,6 +196,9 @@ func (x *execution) perform(ctx context.Context, a planner.Action) error {
 		x.changed++
 		x.mu.Unlock()
 	}
+	if x.r.acted != nil {
+		x.r.acted()
+	}
 	x.emit(Event{Kind: "done", Action: a})
 	return nil
 }

@@ -27,6 +27,8 @@ type Options struct {
 	Volumes  *voldriver.Store
 	Logf     func(format string, args ...any)
 	Clock    Clock // by which jobs run; nil: the host's
+	// Acted, where it is given, is called after each action, before anything that comes after it begins.
+	Acted func()
 }
 
 // Reconciler drives all stacks of one daemon.
@@ -39,6 +41,7 @@ type Reconciler struct {
 	logf      func(format string, args ...any)
 	links     *linker
 	jobs      *jobs
+	acted     func()
 	fileWatch *files
 
 	// ctx ends with the daemon; what runs on its own (restarts, health checks) ends with it.
@@ -55,7 +58,7 @@ type Reconciler struct {
 func New(ctx context.Context, opts Options) (*Reconciler, error) {
 	r := &Reconciler{
 		engine: opts.Engine, images: opts.Images, networks: opts.Networks, volumes: opts.Volumes,
-		root: opts.Root, logf: opts.Logf,
+		root: opts.Root, logf: opts.Logf, acted: opts.Acted,
 		stacks: map[string]*stack{}, taken: make(chan struct{}),
 	}
 	if r.logf == nil {

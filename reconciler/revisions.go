@@ -107,16 +107,12 @@ func (r *Reconciler) Revisions(stack string) ([]Revision, error) {
 		return nil, err
 	}
 	slices.Reverse(numbers)
-	var revisions []Revision
+	revisions := make([]Revision, len(numbers))
 	for i, n := range numbers {
-		rev := r.about(stack, n)
-		if rev.Time.IsZero() {
-			continue // dropped meanwhile
+		revisions[i] = r.about(stack, n)
+		if revisions[i].Outcome == "" {
+			revisions[i].Outcome = r.pendingOutcome(stack, i == 0)
 		}
-		if rev.Outcome == "" {
-			rev.Outcome = r.pendingOutcome(stack, i == 0)
-		}
-		revisions = append(revisions, rev)
 	}
 	return revisions, nil
 }

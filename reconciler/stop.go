@@ -19,6 +19,7 @@ func (r *Reconciler) disconnect(ctx context.Context, id string) error {
 	if err != nil || v.Running() {
 		return nil
 	}
+	r.stack(v.Stack).findings.drop(id)
 	if v.Connected != "" {
 		if err := r.links.disconnect(netdriver.Sandbox{ContainerID: id, Netns: v.State.Netns, Endpoints: v.Endpoints}); err != nil {
 			return err

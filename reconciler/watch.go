@@ -82,6 +82,9 @@ func (r *Reconciler) takeover(ctx context.Context) error {
 		return fmt.Errorf("take over networks: %w", err)
 	}
 	r.resumeTraffic()
+	if err := r.watchNetworks(); err != nil {
+		return fmt.Errorf("watch networks: %w", err)
+	}
 	names, err := r.Stacks()
 	if err != nil {
 		return err

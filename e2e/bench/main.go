@@ -1,6 +1,6 @@
 // Bench measures Stack side by side with a Docker engine and its Compose, and with the bare runtime, in one run:
 //
-//	go run ./e2e/bench [-n 1,10,50,200] [-runs 5] [-who stack,docker,crun] [-scale 500]
+//	go run ./e2e/bench [-n 1,10,50,200] [-runs 5] [-who stack,docker,crun] [-scale 500] [-drift 10]
 //
 // Each contender gets a machine of its own (e2e/host), one after the other. Times are wall seconds, the minimum and in
 // brackets the median of the runs; ratios compare minima. Everything is taken down at the end.
@@ -37,17 +37,18 @@ func main() {
 	counts := flag.String("n", "1,10,50,200", "numbers of services")
 	runs := flag.Int("runs", 5, "runs of each, fewer for the large ones")
 	who := flag.String("who", "stack,docker,crun", "contenders")
+	drift := flag.Int("drift", 10, "times each kind of damage is done; 0: none")
 	scale := flag.Int("scale", 500, "services of the large stack; 0: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *counts, *runs, *scale, strings.Split(*who, ",")); err != nil {
+	if err := run(ctx, *counts, *runs, *scale, *drift, strings.Split(*who, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, counts string, runs, scale int, who []string) error {
+func run(ctx context.Context, counts string, runs, scale, drift int, who []string) error {
 	var sizes []int
 	for word := range strings.FieldsFuncSeq(counts, func(r rune) bool { return r == ',' }) {
 		n, err := strconv.Atoi(word)
@@ -73,6 +74,11 @@ func run(ctx context.Context, counts string, runs, scale int, who []string) erro
 	if slices.Contains(who, "crun") {
 		if err := measureBare(ctx, images, sizes, runs, results); err != nil {
 			return fmt.Errorf("crun: %w", err)
+		}
+	}
+	if drift > 0 && slices.Contains(who, "stack") {
+		if err := measureDrift(ctx, &stack{}, images, drift, os.Stdout); err != nil {
+			return fmt.Errorf("drift: %w", err)
 		}
 	}
 	if scale > 0 && slices.Contains(who, "stack") {

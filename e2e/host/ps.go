@@ -74,6 +74,7 @@ func (h *Host) Kill(pid int) {
 	p := strconv.Itoa(pid)
 	h.Sh(`kill -9 ` + p)
 	h.Eventually("process "+p+" is gone", func() bool {
-		return h.Sh(`ps -o stat= -p `+p+` | grep -v Z || true`) == ""
+		// With its last thread: until then its sockets are open, though the process may be a zombie by then.
+		return h.Sh(`[ ! -e /proc/`+p+` ] || { ps -o stat= -p `+p+` | grep -q Z && [ $(ls /proc/`+p+`/task | wc -l) -le 1 ]; } && echo gone || true`) == "gone"
 	})
 }

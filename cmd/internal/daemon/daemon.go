@@ -164,7 +164,7 @@ func open(ctx context.Context, o Options) (p *parts, err error) {
 	p.metrics.registry.MustRegister(p.repositories, containers{p})
 	p.repositories.Restore() // secrets that a reboot took, before containers that need them start
 	p.reconciler, err = reconciler.New(ctx, reconciler.Options{
-		Root: o.Root, Engine: p.engine, Images: p.images, Networks: p.networks, Volumes: p.volumes, Logf: o.Logf, Clock: clock{},
+		Root: o.Root, Engine: p.engine, Images: p.images, Networks: p.networks, Volumes: p.volumes, Logf: o.Logf, Acted: pauseAfter(ctx), Clock: clock{},
 	})
 	return p, err
 }

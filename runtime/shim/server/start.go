@@ -51,13 +51,10 @@ func (q *request) start(v shim.StartRequest) (shim.StartReply, error) {
 	}
 	if len(held) > 0 {
 		c.mu.Lock()
-		before := c.held
-		c.held = nil
+		held, c.held = c.held, held
+		c.forward(v.Forwards)
 		c.mu.Unlock()
-		release(before) // their port may be among the new ones, to be served
-		c.mu.Lock()
-		c.held = c.hold(held, v.Forwards)
-		c.mu.Unlock()
+		closeFiles(held)
 	}
 	return shim.StartReply{PID: r.pid, Started: r.started}, nil
 }
