@@ -107,3 +107,84 @@ services:
 	h.Stack("up", "-d")
 	equal(t, "runs of the hooks", h.Sh("cat seen/runs"), "run\nthen")
 }
+
+func TestPreStartHooksRunOnceBeforeAServicesNewContainersStart(t *testing.T) {
+	h := start(t)
+	h.Sh("mkdir seen")
+	const file = `
+services:
+  db:
+    image: busybox
+    init: true
+    command: [sh, -c, 'sleep 0.3; touch /ready; exec sleep infinity']
+    healthcheck: {test: [CMD, test, -e, /ready], interval: 100ms}
+  web:
+    image: busybox
+    init: true
+    environment: {WHO: web}
+    command: [sh, -c, 'cat /data/schema /cache/mine; exec sleep infinity']
+    volumes: ["data:/data", /cache]
+    depends_on: {db: {condition: service_healthy}}
+    pre_start:
+      - command: [sh, -c, 'nslookup db >/dev/null && echo "schema $$WHO" >/data/schema; echo migrated; echo once >>/seen/runs']
+        volumes: ["./seen:/seen"]
+      - command: [sh, -c, 'echo mine >/cache/mine; echo each >>/seen/runs']
+        volumes: ["./seen:/seen"]
+        per_replica: true
+volumes: {data: }
+`
+	h.Up(file)
+	h.Eventually("the service has what its hooks made", func() bool {
+		return strings.Contains(h.Stack("logs", "--no-log-prefix", "web"), "schema web\nmine\n")
+	})
+	equal(t, "the hooks that ran", h.Sh("cat seen/runs"), "once\neach")
+	contains(t, "the log", h.Stack("logs", "web"), "web-1 ->", "migrated")
+	equal(t, "the containers that ps shows", strings.TrimSpace(h.Stack("ps", "-a", "--format", "{{.Name}}", "web")), "work-web-1")
+	h.Stack("restart", "web")
+	h.Stack("up", "-d", "--scale", "web=2")
+	equal(t, "the hooks that ran after a restart and for a second replica", h.Sh("cat seen/runs"), "once\neach\neach")
+	h.Write("", strings.ReplaceAll(file, "migrated", "migrated further"))
+	h.Stack("up", "-d", "--wait")
+	equal(t, "the hooks that ran after a change of one", h.Sh("tail -n 2 seen/runs"), "once\neach")
+	contains(t, "the log", h.Stack("logs", "web"), "migrated further")
+}
+
+func TestAPreStartHookThatFailsKeepsTheServiceFromStarting(t *testing.T) {
+	h := start(t)
+	h.Write("", `
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sleep, infinity]
+    volumes: ["./seen:/seen"]
+    pre_start: [{command: [sh, -c, 'echo first >>/seen/runs']}, {command: [sh, -c, 'echo no luck; [ -e /seen/mended ] || exit 7']}]
+`)
+	h.Fails([]string{"up", "-d"}, "pre_start", "status 7", "no luck")
+	equal(t, "web", h.One("web").State, "created")
+	h.Sh("touch seen/mended")
+	h.Stack("up", "-d")
+	equal(t, "web", h.One("web").State, "running")
+	equal(t, "runs of the hook that had succeeded", h.Sh("cat seen/runs"), "first")
+}
+
+func TestAPreStartHookThatRanWhenTheDaemonWasKilledIsRunOnce(t *testing.T) {
+	h := start(t)
+	h.Sh("mkdir seen")
+	h.Write("", `
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sleep, infinity]
+    volumes: ["./seen:/seen"]
+    pre_start: [{command: [sh, -c, 'echo run >>/seen/runs; while [ ! -e /seen/go ]; do sleep 0.05; done']}]
+`)
+	h.Background(h.Command("stack", "up", "-d"))
+	h.Eventually("the hook runs", func() bool { return h.Sh("cat seen/runs 2>/dev/null || true") == "run" })
+	h.Kill(h.DaemonPID())
+	h.Sh("touch seen/go")
+	h.Stack("up", "-d")
+	equal(t, "web", h.One("web").State, "running")
+	equal(t, "runs of the hook", h.Sh("cat seen/runs"), "run")
+}

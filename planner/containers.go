@@ -135,6 +135,7 @@ func (u *up) draftStart(s *course, f *fate, action Action) {
 	} else {
 		u.after(f.startID, f.stopID, f.updateID)
 	}
+	u.draftPreStart(s, f, action)
 	u.draftPostStart(s, f, action)
 }
 
@@ -157,7 +158,7 @@ func (u *up) linkContainers(s *course) {
 		needs = u.startNeeds(s)
 	}
 	var infra []int
-	for key := range s.Networks {
+	for _, key := range usedNetworks(s.Service) {
 		if n := u.networks[key]; n != nil {
 			infra = append(infra, n.readyID)
 		}
@@ -213,7 +214,9 @@ func (u *up) linkContainers(s *course) {
 		}
 		u.after(f.startID, needs...)
 		u.after(f.repairID, infra...)
+		u.after(f.preStartID, append(needs, infra...)...)
 	}
+	u.after(s.preStartID, append(needs, infra...)...)
 }
 
 // stopBefore lets the provider's containers stop only when those of s, which can't do without, have stopped.

@@ -20,6 +20,17 @@ func (u *up) draftPulls() {
 		if _, planned := pulls[s.Image]; needed && !planned {
 			pulls[s.Image] = u.add(rankPull, action)
 		}
+		if !s.makesContainers() {
+			continue
+		}
+		for i := range s.PreStart {
+			hook := *s
+			hook.Service = &s.PreStart[i].Service
+			action, needed := u.pull(&hook)
+			if _, planned := pulls[hook.Image]; needed && !planned {
+				pulls[hook.Image] = u.add(rankPull, action)
+			}
+		}
 	}
 	if len(pulls) == 0 {
 		return

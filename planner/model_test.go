@@ -15,6 +15,7 @@ type model struct {
 	oneShot  map[string]bool // services whose containers end by themselves, with success
 	made     int             // containers and networks so far: their ids
 	started  []string        // services in the order of starts
+	prepared []string        // addresses whose pre_start hooks have run in this plan
 	loop     bool            // plans leave alone what ended for good, so that waits for it fail
 }
 
@@ -175,6 +176,16 @@ func (m *model) change(a Action) error {
 		m.observed.Containers = slices.Delete(m.observed.Containers, i, i+1)
 	case UpdateContainer:
 		return updateInPlace(c, m.desired.Services[c.Service])
+	case PreStart:
+		if hasProcess(c) {
+			return fmt.Errorf("%s is %s", c.Name, c.State)
+		}
+		for _, hook := range c.Spec.PreStart {
+			if m.observed.Images[hook.Image] == nil {
+				return fmt.Errorf("the image %s of a hook is missing", hook.Image)
+			}
+		}
+		m.prepared = append(m.prepared, a.Address)
 	case PostStart:
 		if c.State == Created || c.State == Broken {
 			return fmt.Errorf("%s is %s", c.Name, c.State)
@@ -245,10 +256,28 @@ func (m *model) start(c *Container) error {
 			return fmt.Errorf("%s shares a namespace of %s, which is gone", c.Name, id)
 		}
 	}
-	m.started = append(m.started, c.Service)
+	if err := m.checkPrepared(c); err != nil {
+		return err
+	}
+	m.started, c.Initialized = append(m.started, c.Service), true
 	c.State, c.Health, c.Stopped, c.Drained, c.HooksPending = Running, Healthy, false, false, len(c.Spec.PostStart) > 0
 	if m.oneShot[c.Service] {
 		c.State, c.Health, c.ExitCode = Exited, NoHealth, 0
+	}
+	return nil
+}
+
+// checkPrepared finds whether a container starts for the first time without its pre_start hooks.
+func (m *model) checkPrepared(c *Container) error {
+	if c.Initialized {
+		return nil
+	}
+	sibling := slices.ContainsFunc(m.observed.Containers, func(o Container) bool { return o.Service == c.Service && o.Initialized })
+	if len(c.Spec.PreStartHooks(false)) > 0 && !sibling && !slices.Contains(m.prepared, spec.ServiceAddress(c.Service).String()) {
+		return fmt.Errorf("%s starts without the pre_start hooks of its service", c.Name)
+	}
+	if len(c.Spec.PreStartHooks(true)) > 0 && !slices.Contains(m.prepared, spec.ReplicaAddress(c.Service, c.Replica).String()) {
+		return fmt.Errorf("%s starts without its pre_start hooks", c.Name)
 	}
 	return nil
 }

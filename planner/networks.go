@@ -42,11 +42,21 @@ func (u *up) judgeNetworks() {
 }
 
 func (u *up) useNetworks(s *course) {
-	for key := range s.Networks {
+	for _, key := range usedNetworks(s.Service) {
 		if n := u.desired.Networks[key]; n != nil && u.networks[key] == nil {
 			u.networks[key] = &netCourse{Network: n, observed: u.observed.Networks[n.Name], removeID: none, readyID: none}
 		}
 	}
+}
+
+// usedNetworks are the keys of the networks that a service's containers and its pre_start hooks are on, sorted.
+func usedNetworks(s *spec.Service) []string {
+	keys := slices.Collect(maps.Keys(s.Networks))
+	for i := range s.PreStart {
+		keys = append(keys, slices.Collect(maps.Keys(s.PreStart[i].Networks))...)
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // differs tells whether the network is there, this stack's own, and made with other options.

@@ -102,7 +102,7 @@ func (m *model) up(t *testing.T, r *rand.Rand, opts Options) (Plan, bool) {
 			t.Errorf("up would %s %s", a.Kind, a.Name)
 		}
 	}
-	m.started, m.loop = nil, opts.KeepStopped
+	m.started, m.prepared, m.loop = nil, nil, opts.KeepStopped
 	m.execute(t, r, plan)
 	m.checkOrder(t, g, plan)
 	return plan, true
@@ -304,6 +304,11 @@ func randomStack(r *rand.Rand, movePorts bool) *spec.Stack {
 		}
 		if r.Intn(4) == 0 {
 			s.PostStart = []spec.Hook{{Command: []string{"hook", fmt.Sprint(r.Intn(2))}}}
+		}
+		if r.Intn(4) == 0 {
+			hook := spec.InitContainer{PerReplica: r.Intn(2) == 0}
+			hook.Name, hook.Image = name, fmt.Sprint("image:", r.Intn(4))
+			s.PreStart = []spec.InitContainer{hook}
 		}
 		if r.Intn(4) == 0 {
 			s.PreStop = []spec.Hook{{Command: []string{"hook", fmt.Sprint(r.Intn(2))}}}

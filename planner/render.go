@@ -46,6 +46,7 @@ const (
 	verbRepair
 	verbRestart
 	verbStart
+	verbPreStart
 	verbPostStart
 	verbUnpause
 	verbResume
@@ -66,6 +67,7 @@ var verbs = map[verb]struct{ symbol, word, color string }{
 	verbRepair:    {"~", "repair", yellow},
 	verbRestart:   {">", "restart", cyan},
 	verbStart:     {">", "start", cyan},
+	verbPreStart:  {">", "prepare", cyan},
 	verbPostStart: {">", "complete", cyan},
 	verbUnpause:   {">", "unpause", cyan},
 	verbResume:    {">", "resume", cyan},
@@ -142,6 +144,8 @@ func (f fold) verb() verb {
 		return verbStart
 	case has[PostStart]:
 		return verbPostStart
+	case has[PreStart]:
+		return verbPreStart
 	case has[RepairContainer]:
 		return verbRepair
 	case has[UnpauseContainer]:

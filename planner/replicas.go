@@ -42,14 +42,14 @@ type fate struct {
 	early bool
 
 	stopID, removeID, createID, startID, updateID, postStartID, repairID int
-	drainID, serveID, renameID                                           int // none where there is no such action
+	drainID, serveID, renameID, preStartID                               int // none where there is no such action
 }
 
 func newFate(w what, old *Container, replica int, reason Reason) *fate {
 	return &fate{
 		what: w, old: old, replica: replica, reason: reason,
 		stopID: none, removeID: none, createID: none, startID: none, updateID: none, postStartID: none, repairID: none,
-		drainID: none, serveID: none, renameID: none,
+		drainID: none, serveID: none, renameID: none, preStartID: none,
 	}
 }
 

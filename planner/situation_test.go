@@ -191,7 +191,7 @@ func dependsOn(v any) map[string]any {
 //	job NAME suspended {attributes that differ}
 //	other STACK/SERVICE STATE [healthy ...] exit=N stopped needs=STACK/SERVICE    a service of another stack
 //	paused SERVICE=WHY               a rollout that failed
-//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped due updating drained oneoff hooks succeeds=ID name= id= image= ns= nets= vols= drift= lost= broken= job= {attributes that differ}
+//	SERVICE[N] STATE [healthy|unhealthy|starting] exit=N stopped due updating drained oneoff hooks initialized succeeds=ID name= id= image= ns= nets= vols= drift= lost= broken= job= {attributes that differ}
 func (s *situation) parseObserved(t testing.TB, text string) {
 	t.Helper()
 	s.observed = &Observed{
@@ -361,7 +361,7 @@ func (s *situation) observeContainer(t testing.TB, word string, flags []string, 
 		Spec: s.service(t, address.Name, other), State: flags[0],
 		OneOff: slices.Contains(flags, "oneoff") || values["job"] != "", Stopped: slices.Contains(flags, "stopped"), Updating: slices.Contains(flags, "updating"),
 		HooksPending: slices.Contains(flags, "hooks"), Job: values["job"], Due: slices.Contains(flags, "due"), Drift: list(values["drift"]),
-		Lost: values["lost"], Broken: values["broken"],
+		Lost: values["lost"], Broken: values["broken"], Initialized: slices.Contains(flags, "initialized"),
 		Succeeds: values["succeeds"], Drained: slices.Contains(flags, "drained"),
 		NamespaceOf: list(values["ns"]), Networks: map[string]string{}, Volumes: list(values["vols"]),
 		Created: time.Unix(int64(len(s.observed.Containers)), 0),

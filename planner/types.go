@@ -65,6 +65,8 @@ type Container struct {
 	Stopped bool
 	// Updating says that an update in place was begun and not finished: its limits may be neither the old nor the new ones.
 	Updating bool
+	// Initialized says that its pre_start hooks have succeeded, so that it may start again without.
+	Initialized bool
 	// HooksPending says that it runs, and that its post_start hooks have not all succeeded since it was started.
 	HooksPending bool
 	// Due says that it is to be started again, by its restart policy or because an operation that had stopped it for a moment
@@ -140,6 +142,9 @@ const (
 	RepairContainer  Kind = "repair" // what is around its process: links, addresses, rules, limits
 	PauseContainer   Kind = "pause"
 	UnpauseContainer Kind = "unpause"
+	// PreStart runs pre_start hooks before a container that was made starts for the first time: with a replica in the address
+	// those that are for each, without those that are once for all.
+	PreStart Kind = "pre_start"
 	// PostStart runs the post_start hooks of a container that was started; the start is over when they have succeeded.
 	PostStart Kind = "post_start"
 	// Jobs: the daemon runs what it has been given, until it is taken away or suspended.

@@ -92,6 +92,8 @@ type course struct {
 	fates     []*fate
 	rank      int
 	rollout   *Rollout // nil: all containers are replaced at once, without a look at what comes of it
+	// preStartID runs the pre_start hooks that are once for all containers.
+	preStartID int
 
 	added     bool // some container is made where there was none
 	recreated bool // some container is made again
@@ -149,7 +151,7 @@ func (u *up) chooseServices() {
 	}
 	for i, name := range u.graph.order {
 		s := u.desired.Services[name]
-		c := &course{Service: s, links: u.links[name], containers: byService[name], bystander: !chosen[name], replicas: s.Replicas}
+		c := &course{Service: s, links: u.links[name], containers: byService[name], bystander: !chosen[name], replicas: s.Replicas, preStartID: none}
 		if n, ok := u.opts.Scale[name]; ok {
 			c.replicas = n
 		}

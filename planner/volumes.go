@@ -67,13 +67,16 @@ func (u *up) usedVolumes() []string {
 	return slices.Sorted(maps.Keys(used))
 }
 
-// namedVolumes are the keys of the volumes that a service mounts.
+// namedVolumes are the keys of the volumes that a service and its pre_start hooks mount.
 func namedVolumes(s *spec.Service) []string {
 	var keys []string
 	for _, m := range s.Mounts {
 		if m.Type == spec.MountVolume && m.Source != "" {
 			keys = append(keys, m.Source)
 		}
+	}
+	for i := range s.PreStart {
+		keys = append(keys, namedVolumes(&s.PreStart[i].Service)...)
 	}
 	return keys
 }

@@ -160,6 +160,9 @@ func (x *execution) create(ctx context.Context, a planner.Action) error {
 func (x *execution) start(ctx context.Context, a planner.Action) error {
 	id, s := x.container(a), x.r.stack(x.stack)
 	again := (a.Reason == planner.RestartPolicy || a.Reason == planner.Drifted) && s.handed(id)
+	if err := x.r.prepared(id); err != nil {
+		return err
+	}
 	err := x.r.startContainer(ctx, id, startOptions{again: again, warn: func(text string) {
 		x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: text})
 	}})

@@ -46,6 +46,7 @@ type creation struct {
 	oneOff             bool
 	remove             bool              // when it exits
 	jobRun             *runtime.JobRun   // the run of a job that it is
+	initOf             *runtime.InitOf   // the container that it runs a pre_start hook for
 	replaces           string            // id of the container whose anonymous volumes it takes over
 	succeeds           string            // id of the container whose place it takes later, with its name
 	old                *runtime.View     // that container, as it was observed
@@ -87,7 +88,7 @@ func (r *Reconciler) newRecord(c creation, img image.Image) (runtime.Record, err
 	svc := *c.service
 	rec := runtime.Record{
 		ID: runtime.NewID(), Name: c.name, Stack: c.stack.Name, Service: svc.Name, Replica: c.replica,
-		OneOff: c.oneOff, AutoRemove: c.remove, JobRun: c.jobRun, Succeeds: c.succeeds, Standby: c.succeeds != "", Spec: svc, Image: svc.Image, ImageID: img.ID, Created: time.Now(),
+		OneOff: c.oneOff, AutoRemove: c.remove, JobRun: c.jobRun, InitOf: c.initOf, Succeeds: c.succeeds, Standby: c.succeeds != "", Spec: svc, Image: svc.Image, ImageID: img.ID, Created: time.Now(),
 	}
 	rec.Labels = labels(c, img)
 	if err := r.setNamespaces(c, &rec); err != nil {

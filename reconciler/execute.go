@@ -207,7 +207,7 @@ func (x *execution) perform(ctx context.Context, a planner.Action) error {
 // All of these run at once.
 func mostlyWaits(k planner.Kind) bool {
 	switch k {
-	case planner.Wait, planner.StopContainer, planner.KillContainer, planner.PullImage, planner.RemoveContainer, planner.PostStart,
+	case planner.Wait, planner.StopContainer, planner.KillContainer, planner.PullImage, planner.RemoveContainer, planner.PreStart, planner.PostStart,
 		planner.ServeContainer, planner.DrainContainer, planner.Monitor, planner.Delay:
 		return true
 	}
@@ -221,7 +221,7 @@ func onlyWaits(k planner.Kind) bool {
 
 // canEndEarly tells whether an action may be given up at any moment: it leaves nothing half-made.
 func canEndEarly(k planner.Kind) bool {
-	return k == planner.PullImage || k == planner.StopContainer || k == planner.PostStart || k == planner.ServeContainer ||
+	return k == planner.PullImage || k == planner.StopContainer || k == planner.PreStart || k == planner.PostStart || k == planner.ServeContainer ||
 		k == planner.DrainContainer || onlyWaits(k)
 }
 
@@ -274,6 +274,8 @@ func (x *execution) act(ctx context.Context, a planner.Action) error {
 		return x.kill(ctx, a)
 	case planner.AddJob, planner.UpdateJob, planner.RemoveJob, planner.SuspendJob, planner.ResumeJob:
 		return x.doJob(a)
+	case planner.PreStart:
+		return x.preStart(ctx, a)
 	case planner.PostStart:
 		return x.r.postStart(ctx, x.container(a))
 	case planner.RemoveContainer:

@@ -76,7 +76,7 @@ func (r *Reconciler) observeContainer(v runtime.View) planner.Container {
 	c := planner.Container{
 		ID: v.ID, Name: v.Name, Service: v.Service, Replica: v.Replica, OneOff: v.OneOff, Spec: v.Spec,
 		ImageID: v.ImageID, State: r.state(v), Health: v.Health, ExitCode: v.State.ExitCode,
-		Stopped: v.Intent == runtime.IntentStop, Updating: v.Updating && v.Running(), HooksPending: v.HooksPending(),
+		Stopped: v.Intent == runtime.IntentStop, Updating: v.Updating && v.Running(), HooksPending: v.HooksPending(), Initialized: v.Initialized,
 		Due:      !v.Running() && (v.Intent == runtime.IntentHalt || shouldRestart(v) && r.stack(v.Stack).handed(v.ID)),
 		Broken:   broken(v),
 		Networks: map[string]string{}, Volumes: v.Volumes, Created: v.Created,
@@ -199,7 +199,13 @@ func (r *Reconciler) observeOwned(o *planner.Observed) error {
 }
 
 func (r *Reconciler) observeImages(ctx context.Context, o *planner.Observed, desired *spec.Stack) error {
+	services := slices.Collect(maps.Values(desired.Services))
 	for _, svc := range desired.Services {
+		for i := range svc.PreStart {
+			services = append(services, &svc.PreStart[i].Service)
+		}
+	}
+	for _, svc := range services {
 		if svc.Image == "" || o.Images[svc.Image] != nil {
 			continue
 		}

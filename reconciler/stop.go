@@ -104,6 +104,9 @@ func (r *Reconciler) remove(ctx context.Context, s *stack, k *keeper, v runtime.
 	if v.Running() {
 		return fmt.Errorf("remove container %s: %w; stop it first", v.Name, runtime.ErrRunning)
 	}
+	if err := r.removeInits(ctx, v); err != nil {
+		return err
+	}
 	k.rest()
 	anonymous := disposable(v, volumes)
 	err := r.engine.Update(v.ID, func(rec *runtime.Record) {

@@ -154,7 +154,13 @@ func (r *Reconciler) check(desired *spec.Stack) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(desired.Services)) {
-		errs = append(errs, r.checkWorkload(desired, spec.ServiceAddress(name), desired.Services[name])...)
+		svc := desired.Services[name]
+		errs = append(errs, r.checkWorkload(desired, spec.ServiceAddress(name), svc)...)
+		for i := range svc.PreStart {
+			hook := svc.PreStart[i].Service
+			hook.Position = svc.Position
+			errs = append(errs, r.checkWorkload(desired, spec.ServiceAddress(name), &hook)...)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(desired.Jobs)) {
 		errs = append(errs, r.checkWorkload(desired, spec.JobAddress(name), &desired.Jobs[name].Service)...)

@@ -75,6 +75,9 @@ type Record struct {
 	Updating bool `json:"updating,omitempty"`
 	// JobRun says which run of a job it is, where it is one.
 	JobRun *JobRun `json:"job_run,omitempty"`
+	// InitOf says for which container it ran a pre_start hook; Initialized, of that one, that all of them have succeeded.
+	InitOf      *InitOf `json:"init_of,omitempty"`
+	Initialized bool    `json:"initialized,omitempty"`
 	// Hooked is how far the post_start hooks of a run have come.
 	Hooked Hooked `json:"hooked,omitzero"`
 	// Succeeds is the container whose place this one was made to take, start-first, until it has that one's name.
@@ -113,6 +116,13 @@ type JobRun struct {
 	Job     string `json:"job"`
 	Number  int    `json:"number"`
 	Attempt int    `json:"attempt"`
+}
+
+// InitOf names the container that another one prepares, and the hook by its place in the service's list.
+type InitOf struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Place int    `json:"place"`
 }
 
 // Hooked counts the post_start hooks that have succeeded in one run of a container, which its start tells from others.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -35,13 +36,23 @@ func fileTree(data []byte) any {
 	if err := decoder.Decode(&tree); err != nil {
 		panic(fmt.Sprintf("spec: decode what was just encoded: %v", err))
 	}
+	keyFiles(tree)
+	return tree
+}
+
+// keyFiles makes maps of a service's secrets and configs, and of those of its pre_start hooks.
+func keyFiles(tree map[string]any) {
 	delete(tree, "position")
+	if hooks, ok := tree[PreStart].([]any); ok {
+		for _, h := range hooks {
+			keyFiles(h.(map[string]any))
+		}
+	}
 	for _, list := range []string{"secrets", "configs"} {
 		if mounts, ok := tree[list].([]any); ok {
 			tree[list] = bySource(mounts)
 		}
 	}
-	return tree
 }
 
 // bySource keys file mounts by their source and by their target where one source is mounted twice. Contents are
@@ -178,12 +189,16 @@ func equal(a, b any) bool {
 	return bytes.Equal(mustJSON(a), mustJSON(b))
 }
 
+// ofHook is how the paths of what a pre_start hook has begin; the rest is as for a service.
+var ofHook = regexp.MustCompile(`^pre_start\[\d+\]\.`)
+
 // show renders a value as JSON. A config's content shows as a short digest, a secret's not even so: the digest of a
 // weak password gives the password away.
 func show(path string, v any) string {
 	if v == nil {
 		return ""
 	}
+	path = ofHook.ReplaceAllString(path, "")
 	if strings.HasPrefix(path, "secret_environment.") {
 		return `"(secret)"`
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Digest is a stable hash ("sha256:<hex>") of all that makes a new container necessary when it changes.
@@ -13,7 +14,7 @@ import (
 //   - how the service relates to others and how many there are: depends_on, scale, profiles
 //   - what acts only on the next pull: pull_policy
 //   - what the daemon does around a container and can do differently from now on: restart, healthcheck,
-//     stop_signal, stop_grace_period, pre_stop, and whether `up` attaches to the log. post_start counts: what it did is
+//     stop_signal, stop_grace_period, pre_stop, and whether `up` attaches to the log. pre_start and post_start count: what they did is
 //     in the container.
 //   - how containers are replaced: update_config, rollback_config
 //   - labels and expose: they are part of the container's record, and updated there in place
@@ -36,7 +37,10 @@ func (s *Service) container() Service {
 	c.PullPolicy, c.PullAge = "", 0
 	c.Restart, c.Healthcheck, c.StopSignal, c.StopGrace, c.Attach = Restart{}, nil, "", nil, nil
 	c.UpdateConfig, c.RollbackConfig = nil, nil
-	c.PreStop = nil
+	c.PreStop, c.PreStart = nil, slices.Clone(s.PreStart)
+	for i := range c.PreStart {
+		c.PreStart[i].Service = c.PreStart[i].container()
+	}
 	c.Labels, c.Expose = nil, nil
 	c.Resources, c.Logging = Resources{}, nil
 	c.Position = ""

@@ -77,11 +77,14 @@ func (s *Stack) With(j *Job) *Stack {
 	return &with
 }
 
-// workloads are all that containers are made from: services and jobs.
+// workloads are all that containers are made from: services, their pre_start hooks, and jobs.
 func (s *Stack) workloads() []*Service {
 	all := make([]*Service, 0, len(s.Services)+len(s.Jobs))
 	for _, service := range s.Services {
 		all = append(all, service)
+		for i := range service.PreStart {
+			all = append(all, &service.PreStart[i].Service)
+		}
 	}
 	for _, job := range s.Jobs {
 		all = append(all, &job.Service)

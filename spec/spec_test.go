@@ -28,6 +28,7 @@ func TestDigestChangesOnlyWithWhatContainersAreMadeFrom(t *testing.T) {
 		"image":                   {func(s *Service) { s.Image = "nginx:2" }, true},
 		"one variable":            {func(s *Service) { s.Environment = map[string]string{"LOG_LEVEL": "debug"} }, true},
 		"a hook after the start":  {func(s *Service) { s.PostStart = []Hook{{Command: []string{"a"}}} }, true},
+		"a hook before the start": {func(s *Service) { s.PreStart = []InitContainer{{}} }, true},
 		"a hook before the stop":  {func(s *Service) { s.PreStop = []Hook{{Command: []string{"a"}}} }, false},
 		"content of a secret":     {func(s *Service) { s.Secrets = []FileMount{{Source: "key", Target: "/run/secrets/key", Digest: "x"}} }, true},
 		"command set to nothing":  {func(s *Service) { s.Command = &[]string{} }, true},
@@ -257,5 +258,24 @@ func TestDiagnosticsSayWhereAndHowBad(t *testing.T) {
 	}
 	if !ds.HasErrors() || ds[1:].HasErrors() {
 		t.Error("HasErrors does not tell errors from warnings")
+	}
+}
+
+func TestADiffTellsNoSecretOfAPreStartHook(t *testing.T) {
+	with := func(digest string) *Service {
+		s := web()
+		hook := InitContainer{Service: *web()}
+		hook.Secrets = []FileMount{{Source: "key", Target: "/run/secrets/key", Digest: digest}}
+		s.PreStart = []InitContainer{hook}
+		return s
+	}
+	changes := Diff(with("sha256:aaaa"), with("sha256:bbbb"))
+	if len(changes) != 1 || changes[0].Path != "pre_start[0].secrets.key.content" || changes[0].Old != `"(secret)"` || changes[0].New != `"(secret)"` {
+		t.Errorf("the changes are %+v", changes)
+	}
+	labelled := with("sha256:aaaa")
+	labelled.PreStart[0].Labels = map[string]string{"a": "b"}
+	if labelled.Digest() != with("sha256:aaaa").Digest() {
+		t.Error("what changes in place for a service makes a new container when a hook inherits it")
 	}
 }

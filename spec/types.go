@@ -80,6 +80,7 @@ type Service struct {
 	Restart     Restart               `json:"restart"`
 	StopSignal  string                `json:"stop_signal,omitempty"`
 	StopGrace   *time.Duration        `json:"stop_grace_period,omitempty"`
+	PreStart    []InitContainer       `json:"pre_start,omitempty"`  // before a new container starts for the first time
 	PostStart   []Hook                `json:"post_start,omitempty"` // after each start; a start is over when they are
 	PreStop     []Hook                `json:"pre_stop,omitempty"`   // before the stop signal of a stop that was asked for
 	Logging     *Logging              `json:"logging,omitempty"`

@@ -99,7 +99,8 @@ func (f *psFlags) choose(containers []api.Container, services []string, stack *s
 		alive := container.State == planner.Running || container.State == planner.Paused || container.State == planner.Restarting
 		orphan := stack != nil && stack.Services[container.Service] == nil
 		switch {
-		case len(services) > 0 && !slices.Contains(services, container.Service),
+		case container.Hook != "" && !alive, // what it did is done
+			len(services) > 0 && !slices.Contains(services, container.Service),
 			len(f.status) > 0 && !slices.Contains(f.status, shownState(container)),
 			len(f.status) == 0 && !f.all && !alive,
 			orphan && !f.orphans && !f.all:

@@ -5,7 +5,7 @@ package load
 //
 // A path names a mapping's keys, with * for keys the user chooses and [] for the entries of a list.
 
-// supported are honoured in full. Jobs have more than is written here: see jobRules.
+// supported are honoured in full. Jobs have more than is written here: see jobRules, and hookRules for pre_start.
 const supported = `
 name
 version
@@ -184,6 +184,8 @@ services.*.post_start.[].environment.*
 services.*.post_start.[].privileged
 services.*.post_start.[].user
 services.*.post_start.[].working_dir
+services.*.pre_start
+services.*.pre_start.[].per_replica
 services.*.pre_stop
 services.*.pre_stop.[].command
 services.*.pre_stop.[].environment
@@ -349,7 +351,6 @@ var refused = []struct{ path, what, remedy string }{
 	{"services.*.gpus", "GPUs are not supported yet", "take the attribute out to run without a GPU"},
 	{"services.*.deploy.resources.reservations.devices", "GPUs and other reserved devices are not supported yet",
 		"take the reservation out to run without; plain devices go under `devices`"},
-	{"services.*.pre_start", "lifecycle hooks are not supported yet", "use a service that depends_on waits for with service_completed_successfully"},
 	{"services.*.credential_spec", "credential_spec is for Windows containers", "take it out"},
 	{"services.*.isolation", "isolation is for Windows containers", "take it out"},
 	{"services.*.storage_opt", "limits on a container's own files are not supported yet", "put what grows on a volume, and take it out"},

@@ -125,7 +125,9 @@ func resolveFiles(project *types.Project, t *tree, o Options, findings *spec.Dia
 		}
 	}()
 	if !o.AllResources {
+		restore := hooksAsServices(project)
 		project = project.WithoutUnnecessaryResources()
+		restore(project)
 	}
 	for _, name := range project.ServiceNames() {
 		service := project.Services[name]

@@ -323,3 +323,50 @@ volumes: {dumps: }
 		}
 	}
 }
+
+func TestPreStartHooksInheritFromTheirService(t *testing.T) {
+	stack := stackOf(t, `
+services:
+  web:
+    image: app
+    user: web
+    environment: {A: service, B: service}
+    volumes: [data:/data]
+    ports: ["8080:80"]
+    restart: always
+    pre_start:
+      - command: [migrate]
+        environment: {B: hook}
+        volumes: [only:/only]
+        user: root
+      - {image: tools, command: [chown], per_replica: true}
+volumes: {data: , only: }
+`)
+	hooks := stack.Services["web"].PreStart
+	if len(hooks) != 2 {
+		t.Fatalf("%d hooks", len(hooks))
+	}
+	for what, c := range map[string]struct {
+		got  any
+		want string
+	}{
+		"image":       {hooks[0].Image, `"app"`},
+		"command":     {hooks[0].Command, `["migrate"]`},
+		"environment": {hooks[0].Environment, `{"A":"service","B":"hook"}`},
+		"user":        {hooks[0].User, `"root"`},
+		"volumes":     {hooks[0].Mounts, `[{"type":"volume","source":"only","target":"/only"}]`}, // the others come with the container
+		"ports":       {hooks[0].Ports, `null`},
+		"restart":     {hooks[0].Restart, `{"condition":"no"}`},
+		"image given": {hooks[1].Image, `"tools"`},
+		"user again":  {hooks[1].User, `"web"`},
+		"per replica": {[]bool{hooks[0].PerReplica, hooks[1].PerReplica}, `[false,true]`},
+		"all volumes": {sortedKeys(stack.Volumes), `["data","only"]`}, // though only a hook mounts it
+	} {
+		if got := asJSON(t, c.got); got != c.want {
+			t.Errorf("%s: got %s, want %s", what, got, c.want)
+		}
+	}
+	if _, ok := stack.Services["web pre_start 0"]; ok || len(stack.Services) != 1 {
+		t.Errorf("services %v", sortedKeys(stack.Services))
+	}
+}

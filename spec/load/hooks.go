@@ -1,6 +1,7 @@
 package load
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -39,4 +40,51 @@ func (c *converter) hookEnvironment(m types.MappingWithEquals) map[string]string
 		}
 	}
 	return env
+}
+
+// workloadOnly are the attributes that services and jobs have and a pre_start hook has not.
+var workloadOnly = []string{"build", "depends_on", "expose", "healthcheck", "ports", "profiles", "stdin_open", "tty", extensionKey}
+
+// hookRules gives pre_start hooks the verdicts on services' attributes.
+func hookRules(root *rule) {
+	services, hooks := root.insert("services.*"), root.insert("services.*.pre_start.[]")
+	for attribute, r := range services.next {
+		if !slices.Contains(serviceOnly, attribute) && !slices.Contains(workloadOnly, attribute) {
+			hooks.next[attribute] = r
+		}
+	}
+}
+
+// preStart takes in the pre_start hooks of a service. compose-go has given each what it inherits.
+func (c *converter) preStart(at []string, s types.ServiceConfig) []spec.InitContainer {
+	var hooks []spec.InitContainer
+	for i, h := range s.PreStart {
+		here := join(at, spec.PreStart, strconv.Itoa(i))
+		init := spec.InitContainer{
+			Service:    *c.workload(here, types.ServiceConfig{Name: s.Name, ContainerSpec: h.ContainerSpec}),
+			PerReplica: h.PerReplica,
+		}
+		init.Policy, init.Position = nil, ""
+		c.checkReferences(here, &init.Service)
+		hooks = append(hooks, init)
+	}
+	return hooks
+}
+
+// hooksAsServices puts what the hooks are made from among the services, so that compose-go sees what they use; the returned
+// function takes it out again.
+func hooksAsServices(project *types.Project) func(*types.Project) {
+	var names []string
+	for _, service := range project.ServiceNames() {
+		for i, h := range project.Services[service].PreStart {
+			name := service + " " + spec.PreStart + " " + strconv.Itoa(i) // no service's: names have no blanks
+			names = append(names, name)
+			project.Services[name] = types.ServiceConfig{Name: name, ContainerSpec: h.ContainerSpec}
+		}
+	}
+	return func(project *types.Project) {
+		for _, name := range names {
+			delete(project.Services, name)
+		}
+	}
 }

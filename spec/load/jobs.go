@@ -14,7 +14,7 @@ import (
 // running.
 var serviceOnly = []string{
 	"attach", "container_name", "deploy", "develop", "extends", "external_links", "links", "post_start", "pre_start", "pre_stop",
-	"provider", "restart", "scale", extensionKey,
+	"provider", "restart", "scale",
 }
 
 // jobRules gives jobs the verdicts on services' attributes.
@@ -26,9 +26,7 @@ func jobRules(root *rule) {
 		}
 	}
 	for _, attribute := range serviceOnly {
-		if attribute != extensionKey {
-			delete(jobs.next, attribute)
-		}
+		delete(jobs.next, attribute)
 	}
 }
 
@@ -97,7 +95,7 @@ func (c *converter) job(name string, j types.JobConfig) *spec.Job {
 	if j.Image == "" && j.Build == nil {
 		c.refuse(at, "give it an image", "the job has no image")
 	}
-	c.checkJobReferences(at, out)
+	c.checkReferences(at, &out.Service)
 	if j.Triggers == nil {
 		return out // the schema has refused it
 	}
@@ -122,8 +120,8 @@ func (c *converter) runPolicy(at []string, j types.JobConfig) spec.RunPolicy {
 	return spec.RunPolicy{Timeout: x.duration("timeout"), Retries: x.count("retries"), History: x.count("history")}
 }
 
-// checkJobReferences finds names that nothing has: compose-go looks at those of services only.
-func (c *converter) checkJobReferences(at []string, j *spec.Job) {
+// checkReferences finds names that nothing has, in jobs and hooks: compose-go looks at those of services only.
+func (c *converter) checkReferences(at []string, j *spec.Service) {
 	missing := func(path []string, what, name string) {
 		c.refuse(path, "define it under `"+what+"s`", "there is no %s %q", what, name)
 	}

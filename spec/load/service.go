@@ -64,6 +64,7 @@ func (c *converter) workload(at []string, s types.ServiceConfig) *spec.Service {
 		Healthcheck: healthcheck(s.HealthCheck),
 		Restart:     c.restart(at, s),
 		StopSignal:  s.StopSignal,
+		PreStart:    c.preStart(at, s),
 		PostStart:   c.hooks(join(at, spec.PostStart), s.PostStart),
 		PreStop:     c.hooks(join(at, spec.PreStop), s.PreStop),
 		Logging:     c.logging(at, s.Logging),

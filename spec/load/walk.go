@@ -72,6 +72,7 @@ var rules = sync.OnceValue(func() *rule {
 	}
 	root.insert(buildPath).verdict = passed // checkBuild has the say
 	jobRules(root)
+	hookRules(root)
 	return root
 })
 

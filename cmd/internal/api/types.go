@@ -140,6 +140,7 @@ type Container struct {
 	Replica  int                       `json:"replica"`
 	Address  string                    `json:"address"`
 	OneOff   bool                      `json:"one_off,omitempty"`
+	Hook     string                    `json:"hook,omitempty"` // that it runs for another container: pre_start
 	Image    string                    `json:"image"`
 	ImageID  string                    `json:"image_id"`
 	Command  string                    `json:"command"`

@@ -18,6 +18,7 @@ import (
 	"github.com/stack-run/stack/runtime/image"
 	"github.com/stack-run/stack/runtime/logs"
 	"github.com/stack-run/stack/runtime/shim"
+	"github.com/stack-run/stack/spec"
 	"github.com/stack-run/stack/voldriver"
 )
 
@@ -29,6 +30,9 @@ func (b *backend) container(ctx context.Context, s reconciler.Status) api.Contai
 		ExitCode: s.View.State.ExitCode, OOM: s.View.State.OOM, Error: s.View.State.Error, PID: s.View.State.PID,
 		Restarts: s.Restarts, Ailing: s.Ailing, NextTry: s.NextTry, Labels: s.Labels, TTY: s.Spec.TTY,
 		Networks: map[string]api.NetworkAddress{},
+	}
+	if s.InitOf != nil {
+		c.Hook = spec.PreStart
 	}
 	if s.State != planner.Running && s.State != planner.Paused {
 		c.PID, c.Health = 0, ""

@@ -13,6 +13,7 @@ import (
 	"github.com/stack-run/stack/reconciler"
 	"github.com/stack-run/stack/runtime"
 	"github.com/stack-run/stack/runtime/logs"
+	"github.com/stack-run/stack/spec"
 )
 
 // Logs sends what the selected containers printed, those that others took the place of included: without Follow in the order
@@ -35,6 +36,7 @@ func (b *backend) Logs(ctx context.Context, stack string, req api.LogRequest, se
 // logSource is the log of one container, and what is asked of it.
 type logSource struct {
 	stack, id, name, service string
+	hook                     string // that it is
 	replica                  int
 	created                  time.Time
 	printing                 bool // it may print more
@@ -48,11 +50,15 @@ func (b *backend) logSources(stack string, req api.LogRequest) (live, replaced [
 	for _, c := range b.reconciler.Containers(stack) { // first: one that is replaced meanwhile shows among the others
 		seen[c.ID] = true
 		if selected(req, c) {
-			live = append(live, logSource{
+			source := logSource{
 				stack: stack, id: c.ID, name: c.Name, service: c.Service, replica: c.Replica, created: c.Created,
 				printing: c.State == planner.Running || c.State == planner.Paused || c.State == planner.Restarting,
 				options:  readOptions(req, c.ID),
-			})
+			}
+			if c.InitOf != nil { // what a hook says, its service says
+				source.name, source.hook = c.InitOf.Name, spec.PreStart
+			}
+			live = append(live, source)
 		}
 	}
 	slices.SortStableFunc(live, func(a, b logSource) int { return a.created.Compare(b.created) })
@@ -177,7 +183,7 @@ func selected(req api.LogRequest, c reconciler.Status) bool {
 	if len(req.Containers) > 0 {
 		return slices.ContainsFunc(req.Containers, func(ref string) bool { return ref == c.Name || strings.HasPrefix(c.ID, ref) })
 	}
-	if c.OneOff && !req.OneOff || req.Index > 0 && req.Index != c.Replica {
+	if c.OneOff && c.InitOf == nil && !req.OneOff || req.Index > 0 && req.Index != c.Replica {
 		return false
 	}
 	return len(req.Services) == 0 || slices.Contains(req.Services, c.Service)
@@ -202,7 +208,7 @@ func (s logSource) entry(e logs.Entry) api.LogEntry {
 	line, whole := strings.CutSuffix(string(e.Line), "\n")
 	return api.LogEntry{
 		Container: s.name, ID: s.id, Service: s.service, Replica: s.replica, Time: e.Time, Stream: cmp.Or(e.Stream, logs.Stdout), Line: line, Partial: !whole,
-		Hook: e.Attrs["hook"],
+		Hook: cmp.Or(s.hook, e.Attrs["hook"]),
 	}
 }
 

@@ -28,6 +28,7 @@ var vocabulary = map[planner.Kind]words{
 	planner.RepairContainer:  {"Container", "Repairing", "Repaired"},
 	planner.PauseContainer:   {"Container", "Pausing", "Paused"},
 	planner.UnpauseContainer: {"Container", "Unpausing", "Unpaused"},
+	planner.PreStart:         {"Container", "Running pre_start of", "Prepared"},
 	planner.PostStart:        {"Container", "Running post_start of", "Ready"},
 	planner.AddJob:           {"Job", "Scheduling", "Scheduled"},
 	planner.UpdateJob:        {"Job", "Updating", "Updated"},
