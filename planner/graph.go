@@ -31,7 +31,7 @@ type graph struct {
 	absent     map[string][]link   // by dependent: links to services that are not there
 	dependents map[string][]string // by service, sorted
 	order      []string            // each after what it depends on
-	oneShot    map[string]bool     // services whose successful end others wait for
+	oneShot    map[string]bool     // services that run to their end: the file says so, or others wait for it
 	owners     map[string]string   // container names, those of replicas to come included, to services
 }
 
@@ -43,6 +43,7 @@ func newGraph(stack string, services map[string]*spec.Service) (*graph, error) {
 	}
 	bare := make(map[string]*spec.Service, len(services)) // with nothing but the links
 	for _, name := range slices.Sorted(maps.Keys(services)) {
+		g.oneShot[name] = g.oneShot[name] || services[name].OneShot
 		node := &spec.Service{Name: name, DependsOn: map[string]spec.Dependency{}}
 		for _, l := range linksOf(services[name], g.owners) {
 			if services[l.service] == nil {

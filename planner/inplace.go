@@ -18,6 +18,7 @@ var (
 	ignored = map[string]bool{
 		"replicas": true, "pull_policy": true, "pull_age": true, "profiles": true, "attach": true, "position": true,
 		"update_config": true, "rollback_config": true, "develop": true,
+		"one_shot": true,
 	}
 )
 

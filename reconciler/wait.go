@@ -94,13 +94,16 @@ func (r *Reconciler) containerHolds(ctx context.Context, v runtime.View, conditi
 		}
 		return r.healthy(v, state)
 	case planner.RunningOrHealthy:
+		if state == planner.Exited && v.State.ExitCode == 0 {
+			return true, nil // a success, whatever its image's health check would say of it
+		}
 		if checked {
 			return r.healthy(v, state)
 		}
-		if state == planner.Exited && v.State.ExitCode != 0 {
+		if state == planner.Exited {
 			return false, failed(v, fmt.Sprintf("exited (%d)", v.State.ExitCode))
 		}
-		return state == planner.Running || state == planner.Paused || state == planner.Exited, nil
+		return state == planner.Running || state == planner.Paused, nil
 	case spec.CompletedSuccessfully:
 		if state == planner.Exited && v.State.ExitCode != 0 {
 			return false, failed(v, fmt.Sprintf("didn't complete successfully: exit %d", v.State.ExitCode))

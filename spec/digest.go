@@ -16,7 +16,7 @@ import (
 //   - what the daemon does around a container and can do differently from now on: restart, healthcheck,
 //     stop_signal, stop_grace_period, pre_stop, and whether `up` attaches to the log. pre_start and post_start count: what they did is
 //     in the container.
-//   - how containers are replaced: update_config, rollback_config
+//   - how containers are replaced: update_config, rollback_config; and whether their end is a success: deploy.mode
 //   - labels and expose: they are part of the container's record, and updated there in place
 //   - limits of resources and how the log is kept: they are changed under the running container
 //   - x-stack: how Stack keeps the service
@@ -36,7 +36,7 @@ func (s *Service) container() Service {
 	c.DependsOn, c.Replicas, c.Profiles = nil, 0, nil
 	c.PullPolicy, c.PullAge = "", 0
 	c.Restart, c.Healthcheck, c.StopSignal, c.StopGrace, c.Attach = Restart{}, nil, "", nil, nil
-	c.UpdateConfig, c.RollbackConfig = nil, nil
+	c.UpdateConfig, c.RollbackConfig, c.OneShot = nil, nil, false
 	c.PreStop, c.PreStart = nil, slices.Clone(s.PreStart)
 	for i := range c.PreStart {
 		c.PreStart[i].Service = c.PreStart[i].container()

@@ -84,6 +84,8 @@ type Service struct {
 	PostStart   []Hook                `json:"post_start,omitempty"` // after each start; a start is over when they are
 	PreStop     []Hook                `json:"pre_stop,omitempty"`   // before the stop signal of a stop that was asked for
 	Logging     *Logging              `json:"logging,omitempty"`
+	// OneShot says that it runs to its end (deploy.mode replicated-job or global-job): once that was a success, it is done.
+	OneShot bool `json:"one_shot,omitempty"`
 	// UpdateConfig and RollbackConfig are nil where the file says nothing of how containers are replaced.
 	UpdateConfig   *Rollout `json:"update_config,omitempty"`
 	RollbackConfig *Rollout `json:"rollback_config,omitempty"`

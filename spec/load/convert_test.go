@@ -48,6 +48,7 @@ func TestServiceAttributes(t *testing.T) {
 		"depends_on as a list":       {`depends_on: [db]`, func(s *spec.Service) any { return s.DependsOn }, `{"db":{"condition":"service_started","required":true}}`},
 		"depends_on in full":         {`depends_on: {db: {condition: service_healthy, restart: true, required: false}}`, func(s *spec.Service) any { return s.DependsOn }, `{"db":{"condition":"service_healthy","restart":true,"required":false}}`},
 		"extra_hosts":                {`extra_hosts: ["a:1.2.3.4", "b=::1", "c:host-gateway"]`, func(s *spec.Service) any { return s.ExtraHosts }, `["a=1.2.3.4","b=::1","c=host-gateway"]`},
+		"a service that ends":        {`deploy: {mode: replicated-job}`, func(s *spec.Service) any { return s.OneShot }, `true`},
 		"a hook":                     {`post_start: [{command: sh -c "a b", user: root, privileged: true, working_dir: /w, environment: [A=1, SET, UNSET]}]`, func(s *spec.Service) any { return s.PostStart }, `[{"command":["sh","-c","a b"],"user":"root","privileged":true,"working_dir":"/w","environment":{"A":"1","SET":"from env"}}]`},
 		"a hook before the stop":     {`pre_stop: [{command: [a]}, {command: [b]}]`, func(s *spec.Service) any { return s.PreStop }, `[{"command":["a"]},{"command":["b"]}]`},
 		"the default network":        {``, func(s *spec.Service) any { return s.Networks }, `{"default":{}}`},

@@ -126,6 +126,10 @@ func (c *converter) checkDeploy(at []string, s types.ServiceConfig) {
 	}
 	switch s.Deploy.Mode {
 	case "", "replicated", "global": // global is one on each machine
+	case "replicated-job", "global-job":
+		if r := s.Deploy.RestartPolicy; r != nil && (r.Condition == "any" || r.Condition == spec.RestartAlways || r.Condition == spec.RestartUnlessStopped) {
+			c.refuse(join(at, "deploy", "restart_policy", "condition"), "use none or on-failure", "a service with the mode %s ends: it can't be restarted whenever it does", s.Deploy.Mode)
+		}
 	default:
 		c.warn(join(at, "deploy", "mode"), "", "the mode %q is for a swarm: the service runs as any other", s.Deploy.Mode)
 	}

@@ -65,6 +65,7 @@ func (c *converter) workload(at []string, s types.ServiceConfig) *spec.Service {
 		Restart:     c.restart(at, s),
 		StopSignal:  s.StopSignal,
 		PreStart:    c.preStart(at, s),
+		OneShot:     s.Deploy != nil && strings.HasSuffix(s.Deploy.Mode, "-job"),
 		PostStart:   c.hooks(join(at, spec.PostStart), s.PostStart),
 		PreStop:     c.hooks(join(at, spec.PreStop), s.PreStop),
 		Logging:     c.logging(at, s.Logging),
