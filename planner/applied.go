@@ -14,7 +14,7 @@ import (
 //
 // So `up web` neither starts db later on nor applies what changed in db's part of the file. The arguments are not changed.
 func Applied(desired, previous *spec.Stack, observed *Observed, opts Options) (*spec.Stack, error) {
-	if len(opts.Services) == 0 && len(opts.Scale) == 0 && !opts.NoRecreate && opts.OneOff == "" {
+	if len(opts.Services) == 0 && len(opts.Scale) == 0 && !opts.NoRecreate && opts.OneOff == "" && !(opts.NoStart && len(desired.Jobs) > 0) {
 		return desired, nil
 	}
 	g, err := newGraph(desired.Name, desired.Services)
@@ -30,10 +30,10 @@ func Applied(desired, previous *spec.Stack, observed *Observed, opts Options) (*
 	if previous != nil {
 		before = previous
 	}
-	if len(opts.Services) > 0 || opts.OneOff != "" {
-		applied.Jobs = before.Jobs // jobs are for who asks for the whole stack
+	left := false // some service or job is as it was before
+	if len(opts.Services) > 0 || opts.OneOff != "" || opts.NoStart {
+		applied.Jobs, left = before.Jobs, len(before.Jobs) > 0 // jobs are for who asks for the whole stack to run
 	}
-	left := false // some service is as it was before
 	for name, s := range desired.Services {
 		old, container := before.Services[name], there.Services[name]
 		asked := chosen[name] && name != opts.OneOff

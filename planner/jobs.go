@@ -15,10 +15,10 @@ type Job struct {
 }
 
 // draftJobs brings the daemon's jobs in line with the file's. Jobs are for who asks for the whole stack: an up of some services
-// leaves them as they are, and so does one that starts nothing. A job that no active profile enables is left alone, as are
+// leaves them as they are, and so does one that starts nothing; the loop names the services that it keeps and keeps the jobs, too. A job that no active profile enables is left alone, as are
 // containers of a service like that.
 func (u *up) draftJobs() {
-	if len(u.opts.Services) > 0 || u.opts.NoStart || u.opts.OneOff != "" {
+	if len(u.opts.Services) > 0 && !u.opts.KeepStopped || u.opts.NoStart || u.opts.OneOff != "" {
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(u.desired.Jobs)) {

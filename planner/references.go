@@ -52,10 +52,13 @@ func (u *up) referred(r reference) (*spec.Service, string) {
 	return other.Desired.Services[r.service], ""
 }
 
+// passesOver tells whether who asks wants no dependencies. The loop names all that it keeps, and keeps their order.
+func (u *up) passesOver() bool { return u.opts.NoDeps && !u.opts.KeepStopped }
+
 // checkReferences finds references to what isn't there, of services that are to start. An optional one is noted; so is any for
 // the loop, since a stack that was taken down is no reason to let another one lie.
 func (u *up) checkReferences(s *course) {
-	if u.opts.NoDeps || !s.oneOff && !slices.ContainsFunc(s.fates, func(f *fate) bool { return f.start }) {
+	if u.passesOver() || !s.oneOff && !slices.ContainsFunc(s.fates, func(f *fate) bool { return f.start }) {
 		return
 	}
 	for _, r := range references(s.Service) {
@@ -76,7 +79,7 @@ func (u *up) checkReferences(s *course) {
 
 // referenceNeeds are waits for services of other stacks that don't meet their conditions yet. Nothing is done to those.
 func (u *up) referenceNeeds(s *course) []int {
-	if u.opts.NoDeps {
+	if u.passesOver() {
 		return nil
 	}
 	var needs []int
