@@ -20,7 +20,7 @@ const (
 
 // Restore tells the Manager at the daemon's start what containers hold: addresses, and published ports of those that are
 // connected, with their network namespaces by container id. The container records are the truth; what was known before is kept. Endpoints on networks
-// that are gone are left out. It does nothing to the kernel: see Sweep.
+// that are gone are left out. It changes nothing in the kernel: see Sweep.
 func (m *Manager) Restore(endpoints []Endpoint, connected map[string]string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -54,7 +54,11 @@ func (m *Manager) Restore(endpoints []Endpoint, connected map[string]string) err
 		}
 		members[id] = member{readinessOf(list), mappings}
 	}
-	m.fronts.commit(frontChange{members: members})
+	have, err := m.opts.Firewall.Mappings()
+	if err != nil {
+		return err
+	}
+	m.fronts.commit(frontChange{members: members, entered: byFront(have)})
 	return nil
 }
 

@@ -111,21 +111,14 @@ func (f fronts) commit(c frontChange) {
 // all is the change that makes the kernel have what is known, from what it has.
 func (f fronts) all(have []firewall.Mapping) frontChange {
 	c := frontChange{entered: map[firewall.Mapping][]firewall.Mapping{}}
-	byFront := map[firewall.Mapping][]firewall.Mapping{}
-	for _, m := range have {
-		byFront[m.Front()] = append(byFront[m.Front()], m)
-	}
+	lists := byFront(have)
 	for front := range f.entered {
-		if byFront[front] == nil {
-			byFront[front] = nil
-		}
+		lists[front] = lists[front] // a front that the kernel has nothing of is one as well
 	}
 	for front := range f.behind {
-		if byFront[front] == nil {
-			byFront[front] = nil
-		}
+		lists[front] = lists[front]
 	}
-	for front, list := range byFront {
+	for front, list := range lists {
 		var candidates []backend
 		for id, m := range f.behind[front] {
 			candidates = append(candidates, backend{id, m, f.members[id].readiness})
@@ -133,6 +126,14 @@ func (f fronts) all(have []firewall.Mapping) frontChange {
 		c.settle(front, spread(candidates, list), list)
 	}
 	return c
+}
+
+func byFront(list []firewall.Mapping) map[firewall.Mapping][]firewall.Mapping {
+	out := map[firewall.Mapping][]firewall.Mapping{}
+	for _, m := range list {
+		out[m.Front()] = append(out[m.Front()], m)
+	}
+	return out
 }
 
 type backend struct {

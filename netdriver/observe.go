@@ -153,10 +153,7 @@ func (m *Manager) observePublished(sandboxes []Sandbox, out map[string][]string)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	inKernel := map[firewall.Mapping][]firewall.Mapping{}
-	for _, h := range have {
-		inKernel[h.Front()] = append(inKernel[h.Front()], h)
-	}
+	inKernel := byFront(have)
 	differs := map[firewall.Mapping]bool{}
 	for _, s := range sandboxes {
 		want, err := m.mappings(s.ContainerID, s.Endpoints)

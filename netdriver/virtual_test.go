@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -91,6 +92,33 @@ func TestNobodyBehindAVirtualAddress(t *testing.T) {
 		if got, err := call(t, from, "tcp", net.JoinHostPort(web.vip4().String(), "7200")); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("answered by %q, %v", got, err)
 		}
+	}
+}
+
+func TestAVirtualAddressIsHeld(t *testing.T) {
+	d := newDaemon(t)
+	d.network(bridged("n"))
+	d.vip = true
+	web := d.replicas([]string{"a"})[0]
+	d.vip, d.group = false, ""
+	client := d.run("client", []string{"n"})
+	addrs := []string{net.JoinHostPort(web.vip4().String(), "80"), net.JoinHostPort(web.vip6().String(), "80")}
+	if err := d.Hold(ctx, []string{web.id}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []*drivertest.Namespace{client.Namespace, nil} {
+		for _, a := range addrs {
+			var timeout net.Error
+			if got, err := call(t, from, "tcp", a); !errors.As(err, &timeout) || !timeout.Timeout() {
+				t.Errorf("held, %s: %q, %v", a, got, err)
+			}
+		}
+	}
+	if err := d.Unhold(ctx, []string{web.id}); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		callers(t, client.Namespace, "tcp", a, 1)
 	}
 }
 

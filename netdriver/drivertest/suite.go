@@ -90,6 +90,12 @@ func Run(t *testing.T, f Factory) {
 	t.Run("connected twice, disconnected twice", func(t *testing.T) { f.connects(t) })
 	t.Run("removed under connected sandboxes", func(t *testing.T) { f.removesUnderSandboxes(t) })
 	t.Run("a sandbox that is gone leaves nothing", func(t *testing.T) { f.failsClean(t) })
+	if _, ok := f.New(t).(netdriver.SandboxObserver); ok && f.Links {
+		t.Run("what is missing of sandboxes is told, and made again", func(t *testing.T) { f.mends(t) })
+	}
+	if _, ok := f.New(t).(netdriver.Answerer); ok {
+		t.Run("virtual addresses are answered", func(t *testing.T) { f.answers(t) })
+	}
 }
 
 func (f Factory) connects(t *testing.T) {
@@ -159,6 +165,114 @@ func (f Factory) failsClean(t *testing.T) {
 	if after := linkNames(t); !slices.Equal(before, after) {
 		t.Errorf("links before %v, after %v", before, after)
 	}
+}
+
+// mends damages the second of three sandboxes in each way that shows at its links.
+func (f Factory) mends(t *testing.T) {
+	ctx := context.Background()
+	n := f.create(t)
+	spaces, sandboxes := f.sandboxes(t, 3)
+	if err := f.New(t).Connect(ctx, n, sandboxes); err != nil {
+		t.Fatal(err)
+	}
+	inside := func(fn func(netlink.Link) error) func() error {
+		return func() (err error) {
+			spaces[1].Do(t, func() error {
+				l, findErr := netlink.LinkByName("eth0")
+				if err = findErr; err == nil {
+					err = fn(l)
+				}
+				return nil
+			})
+			return err
+		}
+	}
+	damages := map[string]func() error{
+		"none":                     func() error { return nil },
+		"its interface is deleted": inside(netlink.LinkDel),
+		"its interface is down":    inside(netlink.LinkSetDown),
+		"its addresses are removed": inside(func(l netlink.Link) error {
+			for _, p := range []netip.Prefix{sandboxes[1].Endpoints[0].IPv4, sandboxes[1].Endpoints[0].IPv6} {
+				a, err := netlink.ParseAddr(p.String())
+				if err == nil {
+					err = netlink.AddrDel(l, a)
+				}
+				if err != nil && p.IsValid() {
+					return err
+				}
+			}
+			return nil
+		}),
+	}
+	if tracer, ok := f.New(t).(netdriver.Tracer); ok {
+		damages["its link is deleted"] = func() error {
+			l, err := netlink.LinkByName(tracer.Port(n.Name, sandboxes[1].ContainerID))
+			if err != nil {
+				return err
+			}
+			return netlink.LinkDel(l)
+		}
+	}
+	for situation, damage := range damages {
+		if err := damage(); err != nil {
+			t.Fatalf("%s: %v", situation, err)
+		}
+		observe := func() map[string][]string {
+			words, err := f.New(t).(netdriver.SandboxObserver).ObserveSandboxes(ctx, map[string]netdriver.Network{n.Name: n}, sandboxes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return words
+		}
+		told := observe()
+		if damaged := len(told[sandboxes[1].ContainerID]) > 0; damaged != (situation != "none") || len(told) > 1 {
+			t.Errorf("%s: told %q", situation, told)
+		}
+		if err := f.New(t).Connect(ctx, n, sandboxes); err != nil {
+			t.Fatal(err)
+		}
+		if told := observe(); len(told) > 0 {
+			t.Errorf("%s, connected again: told %q", situation, told)
+		}
+		f.reaches(t, spaces[0], sandboxes[1], spaces[1])
+		f.reaches(t, spaces[1], sandboxes[2], spaces[2])
+	}
+}
+
+// answers gives the network virtual addresses, twice, and takes them away.
+func (f Factory) answers(t *testing.T) {
+	ctx := context.Background()
+	n := f.create(t)
+	for i, virtual := range [][]netip.Addr{f.virtual(100), f.virtual(100), f.virtual(101), nil} {
+		n.Virtual = virtual
+		if err := f.New(t).(netdriver.Answerer).Answer(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+		if drift, err := f.New(t).Observe(ctx, n); err != nil || len(drift) > 0 {
+			t.Errorf("step %d: %q, %v", i, drift, err)
+		}
+		for _, a := range append(f.virtual(100), f.virtual(101)...) {
+			l, err := net.Listen("tcp", net.JoinHostPort(a.String(), "0"))
+			if err == nil {
+				l.Close()
+			}
+			if (err == nil) != slices.Contains(virtual, a) {
+				t.Errorf("step %d: whether the host has %s: %v", i, a, err)
+			}
+		}
+	}
+}
+
+// virtual gives the address at a place in each subnet of the network.
+func (f Factory) virtual(place int) (out []netip.Addr) {
+	for _, s := range f.Network.Subnets {
+		a := s.Prefix.Addr()
+		for range place {
+			a = a.Next()
+		}
+		out = append(out, a)
+	}
+	return out
 }
 
 func (f Factory) create(t *testing.T) netdriver.Network {
