@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -74,4 +75,28 @@ func TestAReverseProxyFindsEveryReplica(t *testing.T) {
 	h.Eventually("five replicas answer", func() bool { return answers() == 5 })
 	h.Stack("up", "-d", "--wait", "--scale", "app=1")
 	h.Eventually("one replica answers", func() bool { return answers() == 1 })
+}
+
+func TestRollingIsUpdatedAndWhatIsBrokenGoesBack(t *testing.T) {
+	h := start(t)
+	makeExample(h, "rolling", "image")
+	h.Copy("examples/rolling")
+	h.Stack("up", "-d", "--wait")
+	equal(t, "the page", h.Get("http://localhost:8080/"), "version one\n")
+	change := func(from, to string) { h.Sh(`sed -i 's/VERSION: ` + from + `/VERSION: ` + to + `/' compose.yaml`) }
+
+	change("one", "two")
+	r := h.Try("plan")
+	equal(t, "plan", fmt.Sprint(r.Code), "2")
+	contains(t, "plan", r.Stdout, `environment.VERSION: "one" → "two"`, "3 to recreate",
+		"Rollout: service.web: start-first (rollout: auto, and two at a time do no harm), 1 of 3 at a time, watched for 2s, on failure rollback")
+	h.Stack("up", "-d")
+	equal(t, "the page after the update", h.Get("http://localhost:8080/"), "version two\n")
+
+	change("two", "broken")
+	good := h.Stack("ps", "-q")
+	h.Fails([]string{"up", "-d"}, "unhealthy", "this version doesn't find its database", "version broken listens", "rolled back to revision 2")
+	equal(t, "the page after the broken version", h.Get("http://localhost:8080/"), "version two\n")
+	equal(t, "containers after the broken version", h.Stack("ps", "-q"), good)
+	contains(t, "history", h.Stack("history"), "rolled back", "rollback")
 }

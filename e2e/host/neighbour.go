@@ -2,6 +2,7 @@ package host
 
 import (
 	"bufio"
+	"os/exec"
 	"strings"
 )
 
@@ -51,7 +52,12 @@ func (n *Neighbour) Sh(script string) string {
 // Background runs a program on the neighbour until the test ends.
 func (n *Neighbour) Background(args ...string) {
 	n.h.T.Helper()
-	n.h.Background(n.h.Command(append([]string{"nsenter", "--net=/proc/" + n.pid + "/ns/net"}, args...)...))
+	n.h.Background(n.Command(args...))
+}
+
+// Command prepares a program on the neighbour.
+func (n *Neighbour) Command(args ...string) *exec.Cmd {
+	return n.h.Command(append([]string{"nsenter", "--net=/proc/" + n.pid + "/ns/net"}, args...)...)
 }
 
 // Try runs a shell script on the neighbour and returns what came of it.
