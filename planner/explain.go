@@ -138,6 +138,8 @@ func (f *fate) verdict() string {
 		return "unpause"
 	case len(f.update) > 0:
 		return "update in place: " + summary(f.update)
+	case f.unfinished:
+		return "update in place: " + string(Unfinished)
 	}
 	if f.reason != "" {
 		word += ": " + string(f.reason)

@@ -188,6 +188,7 @@ func (f fold) changes() []spec.Change {
 type renderer struct {
 	b    strings.Builder
 	opts RenderOptions
+	last Action // whose changes were printed last
 }
 
 // changes prints one entry an address.
@@ -202,12 +203,15 @@ func (r *renderer) changes(p Plan) {
 		cause := f.cause()
 		symbol := r.paint(v.color, fmt.Sprintf("%3s", v.symbol))
 		address := cause.Address + strings.Repeat(" ", width-utf8.RuneCountInString(cause.Address))
-		word := v.word
-		if v.word == verbs[verbPull].word {
-			word = "would pull" // what it asks for beyond is known when it is done
+		word, reason := v.word, because(cause)
+		if cause.Kind == PullImage {
+			word = "would pull"
+			if cause.Reason == PolicyAsks {
+				reason += "; whether that asks for more is known then"
+			}
 		}
-		fmt.Fprintf(&r.b, "%s %s  %-8s  %s\n", symbol, r.paint(bold, address), word, because(cause))
-		r.fields(f.changes())
+		fmt.Fprintf(&r.b, "%s %s  %-10s  %s\n", symbol, r.paint(bold, address), word, reason)
+		r.fieldsOnce(cause, f.changes())
 	}
 }
 

@@ -2,10 +2,21 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/stack-run/stack/spec"
 )
+
+// fieldsOnce prints the changed fields of one address, unless they are those of the replica before it.
+func (r *renderer) fieldsOnce(a Action, changes []spec.Change) {
+	if len(changes) > 0 && a.Service == r.last.Service && slices.Equal(changes, r.last.Changes) {
+		fmt.Fprintf(&r.b, "      as %s\n", r.last.Address)
+		return
+	}
+	r.last = Action{Address: a.Address, Service: a.Service, Changes: changes}
+	r.fields(changes)
+}
 
 // fields prints the changed fields of one address: old and new value, and of a config's content what changed in it.
 func (r *renderer) fields(changes []spec.Change) {

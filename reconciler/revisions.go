@@ -107,12 +107,16 @@ func (r *Reconciler) Revisions(stack string) ([]Revision, error) {
 		return nil, err
 	}
 	slices.Reverse(numbers)
-	revisions := make([]Revision, len(numbers))
+	var revisions []Revision
 	for i, n := range numbers {
-		revisions[i] = r.about(stack, n)
-		if revisions[i].Outcome == "" {
-			revisions[i].Outcome = r.pendingOutcome(stack, i == 0)
+		rev := r.about(stack, n)
+		if rev.Time.IsZero() {
+			continue // dropped meanwhile
 		}
+		if rev.Outcome == "" {
+			rev.Outcome = r.pendingOutcome(stack, i == 0)
+		}
+		revisions = append(revisions, rev)
 	}
 	return revisions, nil
 }

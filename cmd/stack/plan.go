@@ -43,7 +43,13 @@ func (c *cli) planCommand() *cobra.Command {
 		Use:   "plan [SERVICE...]",
 		Short: "Print what `up` would do, and why",
 		Long: `Print what ` + "`up`" + ` would do, and why. Nothing is changed, pulled or built.
-The exit code is 0 when there is nothing to do, 2 when there is, 1 after an error.`,
+The exit code is 0 when there is nothing to do, 2 when there is, 1 after an error.
+
+--format json prints one object: format_version (1), stack, changes (whether there is something to do), actions and, where there
+are any, notes and explanations. An action has id, kind (create, start, stop, remove, pull, update, wait, ...), address, reason and,
+where they apply, detail, name, service, replica, container_id, replaces, condition, after (ids of the actions before it) and
+changes: path, old and new as JSON text, and text, a unified diff of what a config holds. Fields may be added to version 1; none
+changes its meaning.`,
 		ValidArgsFunction: c.completeServices,
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := show.check(); err != nil {
