@@ -58,6 +58,9 @@ func Fingerprint(desired *spec.Stack, observed *Observed) map[string]string {
 			add(spec.VolumeAddress(key).String(), o)
 		}
 	}
+	for name, job := range observed.Jobs {
+		add(spec.JobAddress(name).String(), job)
+	}
 	for _, s := range desired.Services {
 		if o := observed.Images[s.Image]; o != nil {
 			address := spec.ImageAddress(s.Image).String()

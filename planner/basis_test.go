@@ -12,7 +12,7 @@ import (
 func chance(t *testing.T, seed int64) (r *rand.Rand, m *model, ok bool) {
 	t.Helper()
 	r = rand.New(rand.NewSource(seed))
-	m = &model{observed: &Observed{Stack: "demo", Networks: map[string]*Network{}, Volumes: map[string]*Volume{}, Images: map[string]*Image{}}}
+	m = &model{observed: &Observed{Stack: "demo", Networks: map[string]*Network{}, Volumes: map[string]*Volume{}, Images: map[string]*Image{}, Jobs: map[string]*Job{}}}
 	m.desired = randomStack(r, false)
 	if _, ok = m.up(t, r, Options{}); !ok {
 		return r, m, false

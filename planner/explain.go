@@ -70,6 +70,10 @@ func (u *up) explain(text string) []Explanation {
 		if v := u.desired.Volumes[address.Name]; v != nil {
 			return []Explanation{u.explainVolume(v)}
 		}
+	case spec.KindJob:
+		if job := u.desired.Jobs[address.Name]; job != nil {
+			return []Explanation{u.explainJob(job)}
+		}
 	case spec.KindImage:
 		for _, name := range u.graph.order {
 			if s := u.services[name]; s.Image == address.Name {
@@ -355,6 +359,32 @@ func (u *up) explainVolume(d *spec.Volume) Explanation {
 			options.OK, options.Observed, e.Verdict = false, "differ", "nothing: its options differ, but its data is nothing that a plan may touch"
 		}
 		e.Checks = []Criterion{{What: "owner", Desired: u.desired.Name, Observed: o.Stack, OK: d.External || o.Stack == u.desired.Name}, options}
+	}
+	return e
+}
+
+func (u *up) explainJob(j *spec.Job) Explanation {
+	e := Explanation{Address: spec.JobAddress(j.Name).String(), Verdict: "nothing: all is as it should be"}
+	kept := u.observed.Jobs[j.Name]
+	if kept == nil {
+		e.Verdict = "add job: missing"
+		e.Checks = []Criterion{{What: "job", Desired: "kept by the daemon", Observed: "none"}}
+	} else {
+		cr := Criterion{What: "configuration", Desired: "as in the stack file", Observed: "as in the stack file", OK: kept.Spec.Digest() == j.Digest()}
+		if !cr.OK {
+			cr.Observed, cr.Changes, e.Verdict = "differs", spec.DiffJobs(&kept.Spec, j), "update job: "+string(SpecChanged)
+		}
+		suspended := Criterion{What: "suspended", Desired: "no", Observed: "no", OK: true}
+		if kept.Suspended {
+			suspended.Observed, suspended.OK = "yes", u.opts.KeepStopped
+			if cr.OK && !suspended.OK {
+				e.Verdict = "resume job"
+			}
+		}
+		e.Checks = []Criterion{cr, suspended}
+	}
+	if len(u.opts.Services) > 0 || u.opts.NoStart {
+		e.Verdict = "nothing: jobs are for who asks for the whole stack, and starts it"
 	}
 	return e
 }

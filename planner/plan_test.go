@@ -125,7 +125,7 @@ func TestRenderIsSafeOnATerminal(t *testing.T) {
 		Changes: []spec.Change{{Path: "labels.a", Old: `"` + "\u009b31m" + `"`, New: `"` + strings.Repeat("x", 100) + `"`}},
 	}}}
 	got := Render(p, RenderOptions{})
-	want := `  ~ service.web[1]  update      spec changed: labels.\x1b[2J
+	want := `  ~ service.web[1]  update    spec changed: labels.\x1b[2J
       labels.a: "\u009b31m" → "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
 
 Plan: 1 to update.

@@ -210,7 +210,7 @@ func (r *renderer) changes(p Plan) {
 				reason += "; whether that asks for more is known then"
 			}
 		}
-		fmt.Fprintf(&r.b, "%s %s  %-10s  %s\n", symbol, r.paint(bold, address), word, reason)
+		fmt.Fprintf(&r.b, "%s %s  %-8s  %s\n", symbol, r.paint(bold, address), word, reason)
 		r.fieldsOnce(cause, f.changes())
 	}
 }

@@ -64,6 +64,12 @@ func (r *Reconciler) hasContents(rev Revision) error {
 	for _, declared := range []map[string]*spec.File{rev.Stack.Secrets, rev.Stack.Configs} {
 		for _, key := range slices.Sorted(maps.Keys(declared)) {
 			f := declared[key]
+			if f.Sealed {
+				if _, err := os.Stat(f.File); err != nil {
+					errs = append(errs, fmt.Errorf("stack %s: revision %d: what %s held was kept in memory only, and is gone", rev.Stack.Name, rev.Number, key))
+				}
+				continue
+			}
 			if f.File == "" || f.Digest == "" || r.isKept(rev.Stack.Name, f.Digest) {
 				continue
 			}

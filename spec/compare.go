@@ -34,6 +34,7 @@ func Compare(old, new *Stack) []Difference {
 	}
 	var all []Difference
 	compareAll(&all, ServiceAddress, old.Services, new.Services, Diff)
+	compareAll(&all, JobAddress, old.Jobs, new.Jobs, DiffJobs)
 	compareAll(&all, NetworkAddress, old.Networks, new.Networks, diffResource[*Network])
 	compareAll(&all, VolumeAddress, old.Volumes, new.Volumes, diffResource[*Volume])
 	compareAll(&all, ConfigAddress, old.Configs, new.Configs, diffFile(true))

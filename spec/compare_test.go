@@ -13,6 +13,7 @@ func TestCompareTellsWhatDiffersInEachResource(t *testing.T) {
 			"web": {Name: "web", Image: "app:1", Position: "a:1:1"},
 			"old": {Name: "old", Image: "app:1"},
 		},
+		Jobs:     map[string]*Job{"backup": {Service: Service{Name: "backup", Image: "app:1"}, Triggers: Triggers{Schedule: []Schedule{{Cron: "0 3 * * *"}}}}},
 		Networks: map[string]*Network{"front": {Key: "front", Name: "demo_front"}},
 		Volumes:  map[string]*Volume{"data": {Key: "data", Name: "demo_data"}},
 		Configs:  map[string]*File{"site": {Name: "site", File: "/site", Digest: "sha256:aaaaaaaaaaaaaaaa"}},
@@ -24,6 +25,7 @@ func TestCompareTellsWhatDiffersInEachResource(t *testing.T) {
 			"web": {Name: "web", Image: "app:2", Position: "a:2:1"},
 			"new": {Name: "new", Image: "app:1"},
 		},
+		Jobs:     map[string]*Job{"backup": {Service: Service{Name: "backup", Image: "app:1"}, Triggers: Triggers{Schedule: []Schedule{{Cron: "0 4 * * *"}}}}},
 		Networks: map[string]*Network{"front": {Key: "front", Name: "demo_front", Internal: true}},
 		Volumes:  map[string]*Volume{"data": {Key: "data", Name: "demo_data"}},
 		Configs:  map[string]*File{"site": {Name: "site", File: "/site", Digest: "sha256:bbbbbbbbbbbbbbbb"}},
@@ -43,6 +45,8 @@ func TestCompareTellsWhatDiffersInEachResource(t *testing.T) {
 removed service.old
 changed service.web
   image: "app:1" -> "app:2"
+changed job.backup
+  triggers.schedule[0].cron: "0 3 * * *" -> "0 4 * * *"
 changed network.front
   internal: (none) -> true
 changed config.site
@@ -84,6 +88,7 @@ func TestWhatLooksLikeASecretIsRedacted(t *testing.T) {
 		Services: map[string]*Service{"web": {
 			Name: "web", Environment: map[string]string{"TOKEN": "hunter2", "URL": "http://a:hunter2@b"}, Command: &[]string{"--password=hunter2"},
 		}},
+		Jobs:    map[string]*Job{"backup": {Service: Service{Name: "backup", Environment: map[string]string{"RESTIC_PASSWORD": "hunter2"}}}},
 		Volumes: map[string]*Volume{"nas": {DriverOpts: map[string]string{"o": "username=a,password=hunter2"}}},
 		Secrets: map[string]*File{"s": {Content: []byte("hunter2")}},
 	}

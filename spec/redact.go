@@ -69,13 +69,13 @@ func (s *Stack) Redact() *Stack {
 	out := *s
 	out.Services = make(map[string]*Service, len(s.Services))
 	for name, svc := range s.Services {
-		// Any text of a service may hold a password: a copy of all of it, by way of JSON, is redacted.
-		var tree any
-		var copied Service
-		if json.Unmarshal(mustJSON(svc), &tree) != nil || json.Unmarshal(mustJSON(redactTree(tree, false)), &copied) != nil {
-			panic("spec: decode what was just encoded")
-		}
-		out.Services[name] = &copied
+		out.Services[name] = redactCopy(svc)
+	}
+	if s.Jobs != nil {
+		out.Jobs = make(map[string]*Job, len(s.Jobs))
+	}
+	for name, job := range s.Jobs {
+		out.Jobs[name] = redactCopy(job)
 	}
 	out.Secrets = withoutContents(s.Secrets)
 	for name, v := range s.Volumes {
@@ -87,6 +87,16 @@ func (s *Stack) Redact() *Stack {
 		}
 	}
 	return &out
+}
+
+// redactCopy is a copy, by way of JSON: any text of a service may hold a password.
+func redactCopy[T any](v *T) *T {
+	var tree any
+	var copied T
+	if json.Unmarshal(mustJSON(v), &tree) != nil || json.Unmarshal(mustJSON(redactTree(tree, false)), &copied) != nil {
+		panic("spec: decode what was just encoded")
+	}
+	return &copied
 }
 
 // redactTree redacts a service as JSON has it; names tells that the keys here are names that users choose.

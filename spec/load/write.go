@@ -14,6 +14,7 @@ import (
 type stackFile struct {
 	Name     string         `yaml:"name"`
 	Services map[string]any `yaml:"services"`
+	Jobs     map[string]any `yaml:"jobs,omitempty"`
 	Networks map[string]any `yaml:"networks,omitempty"`
 	Volumes  map[string]any `yaml:"volumes,omitempty"`
 	Secrets  map[string]any `yaml:"secrets,omitempty"`
@@ -30,6 +31,24 @@ func Write(s *spec.Stack) ([]byte, error) {
 			return nil, err
 		}
 		top.Services[name] = serviceFile(tree)
+	}
+	for name, job := range s.Jobs {
+		tree, err := fields(job)
+		if err != nil {
+			return nil, err
+		}
+		policy := tree["x-stack"]
+		tree = serviceFile(tree)
+		for _, attribute := range serviceOnly {
+			delete(tree, attribute)
+		}
+		if policy != nil {
+			tree["x-stack"] = policy
+		}
+		if top.Jobs == nil {
+			top.Jobs = map[string]any{}
+		}
+		top.Jobs[name] = tree
 	}
 	for _, section := range []struct {
 		to       *map[string]any
@@ -77,7 +96,7 @@ func fields(v any) (map[string]any, error) {
 
 // serviceFile turns a service's fields into attributes of a stack file. Most are called the same.
 func serviceFile(s map[string]any) map[string]any {
-	for _, name := range []string{"name", "position", "pull_age"} {
+	for _, name := range []string{"name", "position", "pull_age", "secret_environment"} {
 		delete(s, name)
 	}
 	rename(s, "replicas", "scale")
@@ -230,7 +249,7 @@ func mountedFile(m map[string]any) {
 
 // resourceFile turns the fields of a network, volume, secret or config into attributes.
 func resourceFile(r map[string]any) map[string]any {
-	for _, name := range []string{"key", "digest"} {
+	for _, name := range []string{"key", "digest", "sealed"} {
 		delete(r, name)
 	}
 	ipam := map[string]any{}

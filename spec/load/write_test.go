@@ -51,6 +51,8 @@ services:
     extra_hosts: ["a=1.2.3.4"]
     expose: ["90"]
     init: true
+    post_start: [{command: [echo, hi], user: root, environment: {A: b}}]
+    pre_stop: [{command: [echo, bye], privileged: true, working_dir: /}]
     x-stack: {rollout: auto, unhealthy: {max_attempts: 3, delay: 10s}}
   db:
     image: redis@sha256:` + zeros + `
@@ -61,6 +63,15 @@ services:
       update_config: {parallelism: 2, delay: 5s, order: stop-first, monitor: 1s}
     network_mode: none
     healthcheck: {disable: true}
+jobs:
+  backup:
+    image: busybox
+    command: [backup]
+    environment: {A: b}
+    secrets: [key]
+    mem_limit: 32m
+    triggers: {manual: true, schedule: [{cron: "0 3 * * *", timezone: UTC}]}
+    x-stack: {timeout: 5m, retries: 2}
 networks:
   front: {driver: bridge, internal: true, ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.1}]}, labels: {a: b}}
 volumes:
