@@ -207,6 +207,7 @@ func (u *up) linkContainers(s *course) {
 			u.after(first, infra...)
 			u.after(first, needs...)
 		}
+		u.after(f.updateID, infra...)
 		if f.createID != none {
 			u.after(f.createID, infra...)
 		} else {

@@ -79,7 +79,7 @@ func (u *up) specChanged(s *course, c *Container, again func(Reason, string) *fa
 	changes := slices.DeleteFunc(spec.Diff(&c.Spec, s.Service), func(ch spec.Change) bool { return ignored[field(ch)] })
 	var needed []spec.Change // those that can't be made in place
 	for _, ch := range changes {
-		if needsContainer(ch, &c.Spec, s.Service) {
+		if u.needsContainer(s, c, ch) {
 			needed = append(needed, ch)
 		}
 	}
@@ -154,7 +154,7 @@ func (u *up) offNetwork(s *course, c *Container) string {
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Networks)) {
 		n := u.networks[key]
-		if n == nil || n.builtin() {
+		if _, made := c.Spec.Networks[key]; n == nil || n.builtin() || !made { // what it was not made for is attached in place
 			continue
 		}
 		id, on := c.Networks[n.Name]

@@ -200,7 +200,7 @@ func (u *up) configuration(s *course, c *Container) Criterion {
 		case ignored[field(ch)]:
 			ineffective = append(ineffective, ch.Path)
 			continue
-		case needsContainer(ch, &c.Spec, s.Service):
+		case u.needsContainer(s, c, ch):
 			needed = append(needed, ch.Path)
 		default:
 			inPlace = append(inPlace, ch.Path)

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,7 @@ func (u *up) findHandovers() {
 			givers[claim] = append(givers[claim], f)
 		}
 	}
+	u.findUpdatedPorts(givers)
 	if len(givers) == 0 {
 		return
 	}
@@ -43,6 +45,24 @@ func (u *up) findHandovers() {
 						from.early = true
 						u.handovers = append(u.handovers, handover{from: from, to: f, name: strings.HasPrefix(claim, nameClaim)})
 					}
+				}
+			}
+		}
+	}
+}
+
+// findUpdatedPorts adds the containers that stay and give up host ports in place.
+func (u *up) findUpdatedPorts(givers map[string][]*fate) {
+	for _, name := range u.graph.order {
+		s := u.services[name]
+		for _, f := range s.fates {
+			if !slices.ContainsFunc(f.update, func(ch spec.Change) bool { return field(ch) == "ports" }) {
+				continue
+			}
+			kept := portClaims(s.Service)
+			for _, claim := range portClaims(&f.old.Spec) {
+				if !slices.Contains(kept, claim) {
+					givers[claim] = append(givers[claim], f)
 				}
 			}
 		}
@@ -68,7 +88,7 @@ func (u *up) linkHandovers() {
 		case h.name:
 			u.after(h.to.createID, h.from.removeID)
 		default:
-			u.after(h.to.startID, h.from.stopID)
+			u.after(h.to.startID, h.from.stopID, h.from.updateID)
 		}
 	}
 }
@@ -82,11 +102,7 @@ const (
 // addresses of ports are left out: at worst, two containers are put in an order that they didn't need.
 func (u *up) claims(s *spec.Service, name string) []string {
 	claims := []string{nameClaim + name}
-	for _, p := range s.Ports {
-		for _, port := range hostPorts(p.Published) {
-			claims = append(claims, fmt.Sprintf(portClaim+"%d/%s", port, p.Protocol))
-		}
-	}
+	claims = append(claims, portClaims(s)...)
 	for key, attachment := range s.Networks {
 		if attachment == nil {
 			continue
@@ -95,6 +111,16 @@ func (u *up) claims(s *spec.Service, name string) []string {
 			if address != "" {
 				claims = append(claims, fmt.Sprintf("address %s on %s", address, key))
 			}
+		}
+	}
+	return claims
+}
+
+// portClaims are the host ports that a service's containers hold.
+func portClaims(s *spec.Service) (claims []string) {
+	for _, p := range s.Ports {
+		for _, port := range hostPorts(p.Published) {
+			claims = append(claims, fmt.Sprintf(portClaim+"%d/%s", port, p.Protocol))
 		}
 	}
 	return claims

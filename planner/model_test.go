@@ -175,7 +175,7 @@ func (m *model) change(a Action) error {
 		}
 		m.observed.Containers = slices.Delete(m.observed.Containers, i, i+1)
 	case UpdateContainer:
-		return updateInPlace(c, m.desired.Services[c.Service])
+		return m.update(c, m.desired.Services[c.Service])
 	case PreStart:
 		if hasProcess(c) {
 			return fmt.Errorf("%s is %s", c.Name, c.State)
@@ -219,7 +219,7 @@ func (m *model) change(a Action) error {
 }
 
 // updateInPlace does what can be done to a container that is there, and fails where that is not what was planned.
-func updateInPlace(c *Container, s *spec.Service) error {
+func (m *model) update(c *Container, s *spec.Service) error {
 	if len(s.Resources.DeviceReadBps) < len(c.Spec.Resources.DeviceReadBps) {
 		return fmt.Errorf("a cgroup keeps the rates it was given")
 	}
@@ -229,6 +229,21 @@ func updateInPlace(c *Container, s *spec.Service) error {
 	c.Spec.Labels, c.Spec.Restart, c.Spec.Healthcheck, c.Spec.DependsOn = s.Labels, s.Restart, s.Healthcheck, s.DependsOn
 	c.Spec.StopSignal, c.Spec.StopGrace, c.Spec.PreStop = s.StopSignal, s.StopGrace, s.PreStop
 	c.Spec.Resources, c.Spec.Logging, c.Spec.Policy, c.Updating = s.Resources, s.Logging, s.Policy, false
+	if c.Spec.NetworkMode != s.NetworkMode {
+		return fmt.Errorf("a container keeps its network mode")
+	}
+	c.Spec.Networks, c.Networks = s.Networks, map[string]string{}
+	for key := range s.Networks {
+		n := m.observed.Networks[m.desired.Networks[key].Name]
+		if n == nil {
+			return fmt.Errorf("network %s is missing", key)
+		}
+		c.Networks[n.Name] = n.ID
+	}
+	c.Spec.Ports = s.Ports
+	if hasProcess(c) {
+		return m.portsFree(c)
+	}
 	return nil
 }
 
@@ -241,15 +256,8 @@ func (m *model) start(c *Container) error {
 			return fmt.Errorf("%s is on a network %s that is gone", c.Name, name)
 		}
 	}
-	for _, other := range m.observed.Containers {
-		if other.Service == c.Service || !hasProcess(&other) {
-			continue
-		}
-		for _, p := range c.Spec.Ports {
-			if slices.ContainsFunc(other.Spec.Ports, func(o spec.Port) bool { return o.Published == p.Published }) {
-				return fmt.Errorf("port %s of %s is in use by %s", p.Published, c.Name, other.Name)
-			}
-		}
+	if err := m.portsFree(c); err != nil {
+		return err
 	}
 	for _, id := range c.NamespaceOf {
 		if !slices.ContainsFunc(m.observed.Containers, func(p Container) bool { return p.ID == id }) {
@@ -278,6 +286,21 @@ func (m *model) checkPrepared(c *Container) error {
 	}
 	if len(c.Spec.PreStartHooks(true)) > 0 && !slices.Contains(m.prepared, spec.ReplicaAddress(c.Service, c.Replica).String()) {
 		return fmt.Errorf("%s starts without its pre_start hooks", c.Name)
+	}
+	return nil
+}
+
+// portsFree fails where a container of another service that runs has a port of this one.
+func (m *model) portsFree(c *Container) error {
+	for _, other := range m.observed.Containers {
+		if other.Service == c.Service || !hasProcess(&other) {
+			continue
+		}
+		for _, p := range c.Spec.Ports {
+			if slices.ContainsFunc(other.Spec.Ports, func(o spec.Port) bool { return o.Published == p.Published }) {
+				return fmt.Errorf("port %s of %s is in use by %s", p.Published, c.Name, other.Name)
+			}
+		}
 	}
 	return nil
 }

@@ -165,7 +165,7 @@ func (u *up) judge(s *course, c *Container) *fate {
 		return f
 	}
 	if !u.opts.NoRecreate && !u.opts.AsIs[s.Name] && !u.paused(s) {
-		f.update, f.unfinished = inPlace(&c.Spec, s.Service), c.Updating
+		f.update, f.unfinished = u.inPlace(s, c), c.Updating
 	}
 	if c.State == Running || c.State == Paused {
 		f.repair = c.Drift

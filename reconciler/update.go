@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
 	"github.com/stack-run/stack/spec"
@@ -35,12 +36,18 @@ func (x *execution) update(ctx context.Context, a planner.Action) error {
 	if v, err = x.r.engine.Get(v.ID); err != nil {
 		return err
 	}
-	u := updating{r: x.r, old: v, service: svc, labels: labels(creation{stack: x.desired, service: svc, replica: v.Replica}, img)}
+	u := updating{r: x.r, stack: x.desired, old: v, service: svc, labels: labels(creation{stack: x.desired, service: svc, replica: v.Replica}, img)}
 	u.warn = func(text string) { x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: text}) }
-	if v.Running() {
-		if err := u.live(ctx); err != nil {
-			return err
+	switch {
+	case v.Running():
+		err = u.live(ctx)
+	case u.relinks():
+		if u.endpoints, _, err = u.places(ctx); err != nil {
+			err = u.refusedNetwork(ctx, err)
 		}
+	}
+	if err != nil {
+		return err
 	}
 	checked := !reflect.DeepEqual(v.Spec.Healthcheck, svc.Healthcheck)
 	if checked {
@@ -48,6 +55,9 @@ func (x *execution) update(ctx context.Context, a planner.Action) error {
 	}
 	err = x.r.engine.Update(v.ID, func(rec *runtime.Record) {
 		rec.Spec, rec.Labels, rec.Updating = *svc, u.labels, false
+		if u.endpoints != nil {
+			rec.Endpoints = u.endpoints
+		}
 		if checked {
 			rec.Health = planner.NoHealth
 		}
@@ -55,19 +65,25 @@ func (x *execution) update(ctx context.Context, a planner.Action) error {
 	if err != nil {
 		return err
 	}
-	if v, err = x.r.engine.Get(v.ID); err == nil && v.Running() {
+	if v, err = x.r.engine.Get(v.ID); err != nil {
+		return err
+	}
+	if v.Running() {
 		x.r.monitor(s, v)
 	}
-	return err
+	return x.r.networks.Vacate(ctx, v.ID, v.Endpoints)
 }
 
 // updating is one update in place. The caller holds the keeper's life.
 type updating struct {
-	r       *Reconciler
-	old     runtime.View
-	service *spec.Service
-	labels  map[string]string
-	warn    func(string)
+	r         *Reconciler
+	stack     *spec.Stack
+	old       runtime.View
+	service   *spec.Service
+	labels    map[string]string
+	endpoints []netdriver.Endpoint // nil where they stay as they are
+	changed   bool                 // something is as the service has it, and not as the record
+	warn      func(string)
 }
 
 // live changes what the kernel and the shim have of a running container. When its limits are refused everything is as
@@ -77,7 +93,8 @@ func (u *updating) live(ctx context.Context) error {
 	limits := again || !reflect.DeepEqual(u.old.Spec.Resources, u.service.Resources)
 	log := again || !reflect.DeepEqual(u.old.Spec.Logging, u.service.Logging) ||
 		u.service.Logging != nil && !reflect.DeepEqual(u.old.Labels, u.labels) // they may be part of each line
-	if !limits && !log {
+	links := u.relinks()
+	if !limits && !log && !links {
 		return nil
 	}
 	if err := u.mark(true); err != nil {
@@ -91,6 +108,12 @@ func (u *updating) live(ctx context.Context) error {
 		for _, text := range warnings {
 			u.warn(text)
 		}
+		u.changed = true
+	}
+	if links {
+		if err := u.relink(ctx); err != nil {
+			return err
+		}
 	}
 	if log {
 		return u.r.engine.SetLog(ctx, u.old.ID, u.service, u.labels)
@@ -98,9 +121,9 @@ func (u *updating) live(ctx context.Context) error {
 	return nil
 }
 
-// refused takes the mark back, since what was is in force again; not where it was unclear before.
+// refused takes the mark back, since what was is in force again; not where it was unclear before, or something is not.
 func (u *updating) refused(err error) error {
-	if !u.old.Updating {
+	if !u.old.Updating && !u.changed {
 		if markErr := u.mark(false); markErr != nil {
 			u.r.logf("%s: %v", u.old.Name, markErr)
 		}

@@ -56,3 +56,36 @@ func (e *Engine) SetLog(ctx context.Context, id string, svc *spec.Service, label
 	}
 	return nil
 }
+
+// NetworkInput is what of a running container's network came out of a change.
+type NetworkInput struct {
+	StartInput
+	Keep []string // addresses of ports that it goes on holding: see shim.NetworkRequest
+}
+
+// SetNetwork lets the shim of a running container hold its ports and answer its names as they are by now, and writes its
+// hosts and resolv.conf anew, as a service says.
+func (e *Engine) SetNetwork(ctx context.Context, id string, svc *spec.Service, in NetworkInput) error {
+	s, v, err := e.running(ctx, id)
+	if err != nil {
+		return err
+	}
+	v.Spec = *svc
+	req := shim.NetworkRequest{ID: id, Keep: in.Keep, Forwards: in.Forwards, DNS: in.DNS}
+	err = s.client.Network(ctx, req, in.Held...)
+	if errors.Is(err, shim.ErrInvalid) {
+		err = fmt.Errorf("%w; the shim was started by an older Stack: make the container anew (up --force-recreate)", err)
+	}
+	if err != nil {
+		return fmt.Errorf("network of container %s: %w", v.Name, err)
+	}
+	files := bundle.Input{Service: &v.Spec, ID: v.ID, Name: v.Name, Dir: v.Dir, Host: e.host}
+	files.UIDs, files.GIDs = e.idMaps(&v.Record)
+	if files.Network, err = e.bundleNetwork(v, in.StartInput); err == nil {
+		err = bundle.WriteNetworkFiles(files)
+	}
+	if err != nil {
+		return fmt.Errorf("network files of container %s: %w", v.Name, err)
+	}
+	return nil
+}

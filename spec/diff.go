@@ -108,10 +108,6 @@ func (d *differ) compareMaps(path string, old, new map[string]any) {
 			next = path + "." + key
 		}
 		o, n := old[key], new[key]
-		if path == "networks" && (empty(o) && n == nil || empty(n) && o == nil) { // a place with nothing said of it
-			d.changes = append(d.changes, Change{Path: next, Old: show(next, o), New: show(next, n)})
-			continue
-		}
 		// A mapping on one side only shows its fields one by one: each is something that came or went.
 		if _, ok := o.(map[string]any); ok && n == nil {
 			n = map[string]any{}
@@ -119,14 +115,22 @@ func (d *differ) compareMaps(path string, old, new map[string]any) {
 		if _, ok := n.(map[string]any); ok && o == nil {
 			o = map[string]any{}
 		}
+		before := len(d.changes)
 		d.compare(next, o, n)
+		_, had := old[key]
+		_, has := new[key]
+		if path == "networks" && had != has && len(d.changes) == before {
+			d.changes = append(d.changes, membership(next, has)) // nothing but the name on one side
+		}
 	}
 }
 
-// empty tells whether a value is a mapping without fields.
-func empty(v any) bool {
-	m, ok := v.(map[string]any)
-	return ok && len(m) == 0
+// membership is the change of something that has no fields of its own.
+func membership(path string, has bool) Change {
+	if has {
+		return Change{Path: path, New: "{}"}
+	}
+	return Change{Path: path, Old: "{}"}
 }
 
 // compareLists shows a list of scalars (a command) as a whole, and of a list of mappings only the entries that

@@ -18,7 +18,8 @@ import (
 //     in the container.
 //   - how containers are replaced: update_config, rollback_config; and whether their end is a success: deploy.mode
 //   - labels and expose: they are part of the container's record, and updated there in place
-//   - limits of resources and how the log is kept: they are changed under the running container
+//   - limits of resources, how the log is kept, networks, ports and name resolution: they are changed under the running
+//     container, with some exceptions that a planner knows
 //   - x-stack: how Stack keeps the service
 //   - develop: what watch does with it
 //   - the position in the stack file
@@ -43,6 +44,8 @@ func (s *Service) container() Service {
 	}
 	c.Labels, c.Expose = nil, nil
 	c.Resources, c.Logging = Resources{}, nil
+	c.Networks, c.Ports = nil, nil
+	c.DNS, c.DNSSearch, c.DNSOpt, c.ExtraHosts = nil, nil, nil, nil
 	c.Position = ""
 	c.Policy, c.Develop = nil, nil
 	return c

@@ -291,6 +291,13 @@ func (c *Client) Probe(ctx context.Context, r ProbeRequest) (ProbeReply, error) 
 	return reply, err
 }
 
+// Network changes the held files and the name service of a running container. The files stay the caller's, to close after
+// the call.
+func (c *Client) Network(ctx context.Context, r NetworkRequest, files ...*os.File) error {
+	r.Held = len(files)
+	return c.call(ctx, OpNetwork, r, nil, files...)
+}
+
 // Log changes how the log of a running container is kept.
 func (c *Client) Log(ctx context.Context, id string, l Log) error {
 	return c.call(ctx, OpLog, LogRequest{ID: id, Log: l}, nil)

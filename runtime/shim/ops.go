@@ -4,6 +4,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/stack-run/stack/netdriver/dns"
+	"github.com/stack-run/stack/netdriver/loopback6"
 )
 
 // Names of the requests, with the types of their bodies and replies.
@@ -27,6 +30,7 @@ const (
 	OpResume       = "resume"        // Ref -> -
 	OpUpdate       = "update"        // UpdateRequest -> -
 	OpLog          = "log"           // LogRequest -> -
+	OpNetwork      = "network"       // NetworkRequest, files -> -
 	OpStats        = "stats"         // Ref -> Stats
 	OpTop          = "top"           // Ref -> []Process
 	OpShutdown     = "shutdown"      // ShutdownRequest -> -
@@ -86,6 +90,16 @@ type UpdateRequest struct {
 type LogRequest struct {
 	ID  string `json:"id"`
 	Log Log    `json:"log"`
+}
+
+// NetworkRequest changes what the shim holds and answers for a running container. The frame's files are held from then on,
+// beside those held already whose addresses are among Keep ("tcp 0.0.0.0:80"); the others are closed.
+type NetworkRequest struct {
+	ID       string              `json:"id"`
+	Held     int                 `json:"held,omitempty"`
+	Keep     []string            `json:"keep,omitempty"`
+	Forwards []loopback6.Forward `json:"forwards,omitempty"` // by their place among the new files
+	DNS      *dns.Config         `json:"dns,omitempty"`
 }
 
 // ShutdownRequest ends the shim. Without Kill it is refused while containers run.

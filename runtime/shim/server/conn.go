@@ -137,6 +137,8 @@ func (r *request) do() (any, []*os.File, error) {
 		return with(r, func(v shim.UpdateRequest) (any, error) { return nil, s.update(v) })
 	case shim.OpLog:
 		return with(r, func(v shim.LogRequest) (any, error) { return nil, s.adjustLog(v) })
+	case shim.OpNetwork:
+		return with(r, func(v shim.NetworkRequest) (any, error) { return nil, r.network(v) })
 	case shim.OpStats:
 		return with(r, func(v shim.Ref) (any, error) { return s.stats(v.ID) })
 	case shim.OpTop:

@@ -2,12 +2,10 @@ package server
 
 import (
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
 
-	"github.com/stack-run/stack/netdriver/loopback6"
 	"github.com/stack-run/stack/runtime/shim"
 )
 
@@ -24,9 +22,8 @@ type container struct {
 	last     *run // the run before, for exit codes of execs not yet asked for
 	net      *os.File
 	user     *os.File
-	maps     idMaps      // of the user namespace
-	held     []*os.File  // port reservations
-	forwards []io.Closer // what serves some of the held files
+	maps     idMaps // of the user namespace
+	held     []held // port reservations
 	released bool
 }
 
@@ -53,27 +50,6 @@ func (c *container) publish(kind string) {
 		}
 	}
 	c.server.publish(kind, c.state)
-}
-
-// forward serves the held files that address translation can't; mu is held.
-func (c *container) forward(forwards []loopback6.Forward) {
-	for _, f := range c.forwards {
-		_ = f.Close()
-	}
-	c.forwards = nil
-	for _, f := range forwards {
-		if f.File < 0 || f.File >= len(c.held) {
-			continue
-		}
-		served, err := loopback6.Serve(c.held[f.File], f.Target)
-		if err != nil {
-			if !errors.Is(err, loopback6.ErrNotNeeded) {
-				logf("%s: serve IPv6 clients of %s: %v", c.id, f.Target, err)
-			}
-			continue
-		}
-		c.forwards = append(c.forwards, served)
-	}
 }
 
 func (s *Server) states() []shim.State {
@@ -110,15 +86,9 @@ func (s *Server) release(id string) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, f := range append(c.held, c.net, c.user) {
-		if f != nil {
-			_ = f.Close()
-		}
-	}
-	for _, f := range c.forwards {
-		_ = f.Close()
-	}
-	c.held, c.net, c.user, c.forwards = nil, nil, nil, nil
+	release(c.held)
+	closeFiles([]*os.File{c.net, c.user})
+	c.held, c.net, c.user = nil, nil, nil
 	if !c.released {
 		c.released = true
 		s.mu.Lock()

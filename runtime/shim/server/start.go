@@ -51,10 +51,13 @@ func (q *request) start(v shim.StartRequest) (shim.StartReply, error) {
 	}
 	if len(held) > 0 {
 		c.mu.Lock()
-		held, c.held = c.held, held
-		c.forward(v.Forwards)
+		before := c.held
+		c.held = nil
 		c.mu.Unlock()
-		closeFiles(held)
+		release(before) // their port may be among the new ones, to be served
+		c.mu.Lock()
+		c.held = c.hold(held, v.Forwards)
+		c.mu.Unlock()
 	}
 	return shim.StartReply{PID: r.pid, Started: r.started}, nil
 }
