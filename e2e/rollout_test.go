@@ -38,7 +38,7 @@ var rolloutPrograms = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	build := exec.Command("sh", "-euc", `
-		go build -o "$0/load" ./e2e/load
+		CGO_ENABLED=0 go build -o "$0/load" ./e2e/load
 		CGO_ENABLED=0 go build -ldflags '-s -w' -o "$0/rolling" ./examples/rolling
 		cd "$0" && chmod 755 . && echo two >two
 		tar --owner=0 --group=0 -cf 1.tar rolling && tar --owner=0 --group=0 -cf 2.tar rolling two`, dir)
@@ -72,25 +72,37 @@ func hammer(t *testing.T, n *host.Neighbour, h *host.Host, name string, args ...
 	t.Helper()
 	l := &load{t: t, name: name}
 	l.cmd = n.Command(append([]string{filepath.Join(programs(t), "load"), "-url", "http://" + host.HostIPv4 + ":8080/"}, args...)...)
-	l.cmd.Stdout = &l.out
-	said, err := l.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Background(l.cmd)
-	if line, err := bufio.NewReader(said).ReadString('\n'); err != nil || line != "under way\n" {
-		t.Fatalf("%s: %q %v", name, line, err)
-	}
-	go io.Copy(io.Discard, said)
+	l.begin(h)
 	return l
 }
 
-// stop ends a load once it has made enough requests, and checks that none failed and what was answered.
+// begin starts a load and returns when it is under way.
+func (l *load) begin(h *host.Host) {
+	l.t.Helper()
+	l.cmd.Stdout = &l.out
+	said, err := l.cmd.StderrPipe()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	h.Background(l.cmd)
+	if line, err := bufio.NewReader(said).ReadString('\n'); err != nil || line != "under way\n" {
+		l.t.Fatalf("%s: %q %v", l.name, line, err)
+	}
+	go io.Copy(io.Discard, said)
+}
+
+// stop ends a load.
 func (l *load) stop(answers ...string) loadReport {
 	l.t.Helper()
 	if err := l.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		l.t.Fatal(err)
 	}
+	return l.end(answers...)
+}
+
+// end waits until a load that was told to stop has made enough requests, and checks that none failed and what was answered.
+func (l *load) end(answers ...string) loadReport {
+	l.t.Helper()
 	if err := l.cmd.Wait(); err != nil {
 		l.t.Fatalf("%s: %v", l.name, err)
 	}
@@ -184,4 +196,65 @@ func TestNoRequestFailsWhenNginxIsReplacedByAuto(t *testing.T) {
 
 func TestNoRequestFailsWhenNginxIsReplacedWithoutAWordOnIt(t *testing.T) {
 	updates(t, nginxFile("one", ""), nginxFile("two", ""), "one", "two")
+}
+
+func TestAnUnhealthyReplicaGetsNoNewConnections(t *testing.T) {
+	h := start(t)
+	h.Up(`
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sh, -c, 'mkdir /www; touch /ok; hostname >/www/index.html; httpd -f -p 80 -h /www']
+    ports: ["8080:80"]
+    healthcheck: {test: [CMD, test, -e, /ok], interval: 100ms, retries: 2}
+    deploy: {replicas: 2}
+`)
+	answers := func() int {
+		return len(strings.Fields(h.Sh(`for i in $(seq 40); do curl -sS --max-time 5 http://localhost:8080/; done | sort -u`)))
+	}
+	h.Eventually("both answer", func() bool { return answers() == 2 })
+	h.Stack("exec", "-T", "--index", "1", "web", "rm", "/ok")
+	h.Eventually("the first is unhealthy", func() bool { return h.Ps()[0].Health == "unhealthy" })
+	h.Eventually("only the other answers", func() bool { return answers() == 1 })
+	equal(t, "who answers", h.Get("http://localhost:8080/"), h.Stack("exec", "-T", "--index", "2", "web", "hostname"))
+	h.Stack("exec", "-T", "--index", "2", "web", "rm", "/ok")
+	h.Eventually("both are unhealthy", func() bool { return h.Ps()[1].Health == "unhealthy" })
+	h.Eventually("both answer, since there is no better one", func() bool { return answers() == 2 })
+	h.Stack("exec", "-T", "--index", "1", "web", "touch", "/ok")
+	h.Eventually("only the first answers", func() bool { return answers() == 1 })
+}
+
+func TestNoRequestFailsThroughAVirtualAddress(t *testing.T) {
+	h := start(t)
+	for _, version := range []string{"1", "2"} {
+		h.Stack("image", "load", "--name", "rolling:"+version, "-i", filepath.Join(programs(t), version+".tar"))
+	}
+	file := func(version int) string {
+		return fmt.Sprintf(`
+services:
+  web:
+    image: rolling:%d
+    pull_policy: never
+    command: [/rolling]
+    environment: {VERSION: "%d"}
+    stop_grace_period: 2s
+    healthcheck: {test: [CMD, /rolling, check], interval: 200ms}
+    deploy:
+      replicas: 2
+      endpoint_mode: vip
+      update_config: {order: start-first, monitor: 0s}
+  client: {image: busybox, init: true, command: [sleep, infinity], volumes: ["%s:/load:ro"]}
+`, version, version, filepath.Join(programs(t), "load"))
+	}
+	h.Up(file(1))
+	address := h.In("client", "nslookup", "web")
+	l := &load{t: t, name: "a name inside the network"}
+	l.cmd = h.Command("stack", "exec", "-T", "client", "/load", "-url", "http://web/")
+	l.begin(h)
+	h.Write("", file(2))
+	h.Stack("up", "-d")
+	h.Stack("exec", "-T", "client", "killall", "-INT", "load")
+	l.end("version 1", "version 2")
+	equal(t, "what the name stands for after the rollout", h.In("client", "nslookup", "web"), address)
 }

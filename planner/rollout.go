@@ -44,7 +44,7 @@ func (u *up) chooseOrder(s *course) {
 	replaced := s.replaced()
 	auto := s.Policy != nil && s.Policy.Rollout == spec.RolloutAuto
 	config, back := s.UpdateConfig, slices.Contains(u.opts.RollBack, s.Name)
-	if back {
+	if back && (config != nil || s.RollbackConfig != nil) {
 		if config = s.RollbackConfig; config == nil {
 			config = &spec.Rollout{Parallelism: 1, FailureAction: spec.Pause, Monitor: spec.DefaultMonitor}
 		}

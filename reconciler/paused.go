@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/stack-run/stack/spec"
 )
 
 // Paused is a rollout that stopped because of failures: until a user brings the service up again, the daemon leaves its
@@ -37,6 +39,23 @@ func (r *Reconciler) Paused(stack string) (map[string]Paused, error) {
 		return nil, fmt.Errorf("stack %s: paused rollouts: %w", stack, err)
 	}
 	return paused, nil
+}
+
+// paused tells of rollouts that wait for a user.
+func (t *telling) paused() (out []AddressStatus) {
+	paused, err := t.r.Paused(t.s.name)
+	if err != nil {
+		t.r.logf("%v", err) // the plan has failed for it
+	}
+	for name, p := range paused {
+		if t.w.desired.Services[name] != nil {
+			out = append(out, AddressStatus{
+				Address: spec.ServiceAddress(name).String(), Name: name, State: "present", Condition: "rollout paused", Reason: p.Why, Since: p.Since,
+				Next: "nothing until `stack up`",
+			})
+		}
+	}
+	return out
 }
 
 // pause records that a rollout stopped.

@@ -149,8 +149,8 @@ type stack struct {
 	findings findings
 	awake    func() // wakes the loop
 
-	held    map[string][]string // by service: containers at whose ports new connections wait
-	traffic sync.Mutex          // serialises who of a service serves
+	held    map[string]holding // by service
+	traffic sync.Mutex         // serialises who of a service serves
 }
 
 func (r *Reconciler) stack(name string) *stack {

@@ -37,7 +37,7 @@ func (r *Reconciler) Rollback(ctx context.Context, stack string, n int) (*spec.S
 		Cause: Cause{Command: "rollback", Ref: fmt.Sprintf("revision %d", n)},
 		// What came with a later revision goes. An image is pulled where it is missing only: under its name there may be a
 		// newer one.
-		Options: planner.Options{RemoveOrphans: true, Pull: "missing"},
+		Options: planner.Options{RemoveOrphans: true, Pull: "missing", RollBack: slices.Sorted(maps.Keys(desired.Services))},
 	}, nil
 }
 

@@ -130,6 +130,12 @@ func TestARolloutThatFailsPausesAndTheLoopLeavesItSo(t *testing.T) {
 			if err != nil || len(plan.Actions) > 0 {
 				t.Errorf("the loop would do %s%v", planner.Render(plan, planner.RenderOptions{Verbose: true}), err)
 			}
+			status, err := h.StackStatus(h.Context(), "one")
+			h.Must(err)
+			if i := slices.IndexFunc(status.Addresses, func(a AddressStatus) bool { return a.Address == "service.web" }); status.OK || i < 0 ||
+				status.Addresses[i].Condition != "rollout paused" || !strings.Contains(status.Addresses[i].Reason, "unhealthy") {
+				t.Errorf("status: %+v", status)
+			}
 			h.close()
 			h.open()
 			if paused, err := h.Paused("one"); err != nil || !strings.Contains(paused["web"].Why, "unhealthy") {

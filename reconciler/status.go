@@ -33,7 +33,7 @@ type AddressStatus struct {
 	Address   string    `json:"address"`
 	Name      string    `json:"name"`
 	State     string    `json:"state"`     // planner's states; missing, present
-	Condition string    `json:"condition"` // ready, starting, unhealthy, restarting, paused, stopped, completed, failed, waiting, missing, drifted, damaged
+	Condition string    `json:"condition"` // ready, starting, unhealthy, restarting, paused, stopped, completed, failed, waiting, missing, drifted, damaged, rollout paused
 	Reason    string    `json:"reason,omitempty"`
 	Since     time.Time `json:"since,omitzero"`
 	Drift     string    `json:"drift,omitempty"`
@@ -126,6 +126,7 @@ func (t *telling) all() []AddressStatus {
 		}
 	}
 	if t.w.desired != nil {
+		out = append(out, t.paused()...)
 		out = append(out, t.networks()...)
 		out = append(out, t.volumes()...)
 	}

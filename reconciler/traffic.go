@@ -152,7 +152,7 @@ func (r *Reconciler) awaited(s *stack, v runtime.View) bool {
 	if v.Succeeds != "" || !v.Running() {
 		return false
 	}
-	return v.Standby || r.isHeld(s, v.Service)
+	return v.Standby || r.endsHold(s, v)
 }
 
 // serve lets a container that is ready take its share of new connections.
@@ -195,6 +195,12 @@ func (r *Reconciler) drain(ctx context.Context, id string, grace *time.Duration)
 	return ctx.Err()
 }
 
+// holding are containers at whose ports new connections wait, and since when.
+type holding struct {
+	ids   []string
+	since time.Time
+}
+
 // holdMargin is how much longer than a stop new connections wait at most: for the next container to be made and ready.
 const holdMargin = 30 * time.Second
 
@@ -208,9 +214,9 @@ func (r *Reconciler) hold(ctx context.Context, id string, grace *time.Duration) 
 	s := r.stack(v.Stack)
 	s.mu.Lock()
 	if s.held == nil {
-		s.held = map[string][]string{}
+		s.held = map[string]holding{}
 	}
-	s.held[v.Service] = append(s.held[v.Service], id)
+	s.held[v.Service] = holding{append(slices.Clone(s.held[v.Service].ids), id), time.Now()}
 	s.mu.Unlock()
 	if err := r.networks.Hold(ctx, []string{id}, stopGrace(v, grace)+holdMargin); err != nil {
 		return err
@@ -219,16 +225,18 @@ func (r *Reconciler) hold(ctx context.Context, id string, grace *time.Duration) 
 	return nil
 }
 
-func (r *Reconciler) isHeld(s *stack, service string) bool {
+// endsHold tells whether new connections wait for the container: it was started after those that they were for.
+func (r *Reconciler) endsHold(s *stack, v runtime.View) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.held[service]) > 0
+	h, held := s.held[v.Service]
+	return held && v.State.Started.After(h.since)
 }
 
 // unhold lets connections through again.
 func (r *Reconciler) unhold(ctx context.Context, s *stack, service string) error {
 	s.mu.Lock()
-	ids := s.held[service]
+	ids := s.held[service].ids
 	delete(s.held, service)
 	s.mu.Unlock()
 	if len(ids) == 0 {

@@ -1,11 +1,13 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -287,7 +289,9 @@ func (b *backend) find(stack, service string, index int, ref string) (runtime.Vi
 		return runtime.View{}, &api.Error{Code: api.NotFound, Address: spec.ServiceAddress(service).String(),
 			Message: what + " has no container", Remedy: "start it with `stack up`"}
 	}
-	slices.SortFunc(found, func(a, b runtime.View) int { return a.Replica - b.Replica })
+	slices.SortFunc(found, func(a, b runtime.View) int { // of two during a rollout, the one that serves
+		return cmp.Or(a.Replica-b.Replica, strings.Compare(a.Succeeds, b.Succeeds))
+	})
 	for _, v := range found {
 		if v.Running() {
 			return v, nil
