@@ -77,7 +77,9 @@ func (u *up) chooseOrder(s *course) {
 	if r.Parallelism == 0 || r.Parallelism > len(replaced) || bound != "" {
 		r.Parallelism = len(replaced)
 	}
-	s.rollout = r
+	if s.rollout = r; u.oneShot[s.Name] {
+		r.Order, r.Why, r.Parallelism, r.Monitor, s.rollout = spec.StopFirst, "it runs to its end", len(replaced), 0, nil
+	}
 	u.plan.Rollouts = append(u.plan.Rollouts, *r)
 }
 
@@ -177,9 +179,6 @@ func (s *course) single() string {
 func (u *up) unsafe(s *course) string {
 	if why := s.single(); why != "" {
 		return why
-	}
-	if u.oneShot[s.Name] {
-		return "it runs to its end"
 	}
 	if s.ContainerName != "" {
 		return "it has a container_name"

@@ -130,7 +130,10 @@ func (u *up) draftRename(s *course, f *fate, action Action, name string) {
 
 // draftServe waits for a new container to be ready and lets it serve.
 func (u *up) draftServe(s *course, f *fate, action Action) {
-	action.Kind = ServeContainer
+	action.Kind, action.Condition = ServeContainer, ""
+	if f.old != nil && !hasProcess(f.old) {
+		action.Condition = RunningOrHealthy // the one before had ended, and so this one may
+	}
 	f.serveID = u.add(s.rank, action)
 	if started := f.started(); started != none {
 		u.after(f.serveID, started)

@@ -153,7 +153,8 @@ const (
 	RemoveJob  Kind = "remove job"
 	SuspendJob Kind = "suspend job"
 	ResumeJob  Kind = "resume job"
-	// ServeContainer waits until a new container is ready, and lets it serve.
+	// ServeContainer waits until a new container is ready, and lets it serve. With the condition RunningOrHealthy it may also end
+	// with success.
 	ServeContainer Kind = "serve"
 	// DrainContainer keeps new connections away from a container and waits for those it has to end, for at most its stop
 	// grace period.

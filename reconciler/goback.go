@@ -52,6 +52,9 @@ func (r *Reconciler) rollBack(ctx context.Context, s *stack, desired *spec.Stack
 	if err != nil {
 		return "", err
 	}
+	s.mu.Lock()
+	failing := s.newest.Number
+	s.mu.Unlock()
 	revision, err := r.begin(s, before, observed, opts, 0)
 	if err != nil {
 		return "", err
@@ -59,6 +62,7 @@ func (r *Reconciler) rollBack(ctx context.Context, s *stack, desired *spec.Stack
 	_, err = r.converge(ctx, s, before, opts, plan, &revision, sink)
 	switch {
 	case err == nil:
+		r.conclude(s, failing, RolledBack, failed[0].failure(to))
 		r.conclude(s, revision, Converged, nil)
 	case ctx.Err() == nil:
 		r.conclude(s, revision, Failed, err)

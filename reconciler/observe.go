@@ -61,7 +61,7 @@ func (r *Reconciler) look(ctx context.Context, name string, desired *spec.Stack)
 	}
 	paused, err := r.Paused(name)
 	if err != nil {
-		return nil, err
+		r.logf("%v", err) // a stack is not lost for that: at worst the loop goes on with a rollout that failed
 	}
 	for service, p := range paused {
 		o.Paused[service] = p.Why

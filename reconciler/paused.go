@@ -8,9 +8,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
+	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/spec"
 )
 
@@ -71,17 +71,18 @@ func (r *Reconciler) pause(stack string, ro *rollout) error {
 	return r.writePaused(stack, paused)
 }
 
-// resume forgets that the rollouts of some services, or with none named of all, are paused: a user brings them up again.
-func (r *Reconciler) resume(stack string, services []string) error {
+// resume forgets that rollouts of the services that an up is about are paused.
+func (r *Reconciler) resume(stack string, desired *spec.Stack, opts planner.Options) error {
 	paused, err := r.Paused(stack)
 	if err == nil && len(paused) == 0 {
 		return nil
 	}
-	left := map[string]Paused{}
-	if len(services) > 0 {
-		maps.Copy(left, paused)
-		maps.DeleteFunc(left, func(name string, _ Paused) bool { return slices.Contains(services, name) })
+	scope, err := planner.Scope(desired, opts)
+	if err != nil {
+		return err
 	}
+	left := maps.Clone(paused)
+	maps.DeleteFunc(left, func(name string, _ Paused) bool { return scope[name] || desired.Services[name] == nil })
 	return r.writePaused(stack, left)
 }
 

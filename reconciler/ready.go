@@ -24,9 +24,9 @@ const (
 )
 
 // ready returns when a container can serve: it is healthy or, without a health check, runs and listens on the ports that it
-// publishes. The error, a *ContainerError, says why it can't any more. restarts is how often its policy had started it again
-// before.
-func (r *Reconciler) ready(ctx context.Context, id string, restarts int, warn func(string)) error {
+// publishes. The error, a *ContainerError, says why it can't any more.
+func (r *Reconciler) ready(ctx context.Context, p placement, warn func(string)) error {
+	id := p.id
 	v, err := r.engine.Get(id)
 	if err != nil {
 		return err
@@ -38,8 +38,11 @@ func (r *Reconciler) ready(ctx context.Context, id string, restarts int, warn fu
 		if v, err = r.engine.Get(id); err != nil {
 			return err
 		}
-		if err := r.bad(v, restarts); err != nil {
+		if err := r.bad(v, p); err != nil {
 			return err
+		}
+		if p.mayEnd && v.Ended() {
+			return nil
 		}
 		var again <-chan time.Time
 		switch {
@@ -80,15 +83,17 @@ func (r *Reconciler) warmsUp(ctx context.Context, id string) bool {
 }
 
 // bad says why a container that was started by a plan is no good: it ended, was started again by its policy, or is unhealthy.
-func (r *Reconciler) bad(v runtime.View, restarts int) error {
+func (r *Reconciler) bad(v runtime.View, p placement) error {
 	switch state := r.state(v); {
 	case v.Phase != runtime.Made:
 		return failed(v, "was removed")
 	case state == planner.Created && v.State.Started.IsZero():
 		return failed(v, "was never started")
+	case p.mayEnd && v.Ended():
+		return nil
 	case state == planner.Exited, state == planner.Restarting:
 		return failed(v, fmt.Sprintf("exited (%d)", v.State.ExitCode))
-	case v.Restarts > restarts:
+	case v.Restarts > p.restarts:
 		return failed(v, "ended and was started again")
 	default:
 		_, err := r.healthy(v, state)

@@ -26,7 +26,8 @@ type rollout struct {
 // placement is a container that a rollout has put in place.
 type placement struct {
 	id       string
-	restarts int // by its policy, until then
+	restarts int  // by its policy, until then
+	mayEnd   bool // with success
 }
 
 // beginRollouts notes what the plan wants replaced, and how.
@@ -52,11 +53,11 @@ func (x *execution) serve(ctx context.Context, a planner.Action) error {
 	if err != nil {
 		return err
 	}
-	p := placement{id: id}
+	p := placement{id: id, mayEnd: a.Condition == planner.RunningOrHealthy}
 	if a.ContainerID != "" {
 		p.restarts = v.Restarts
 	}
-	err = x.r.ready(ctx, id, p.restarts, func(text string) {
+	err = x.r.ready(ctx, p, func(text string) {
 		x.emit(Event{Kind: "warning", Action: a, Address: a.Address, Text: text})
 	})
 	if err != nil {
@@ -140,7 +141,7 @@ func (x *execution) inspect(ctx context.Context, a planner.Action, ro *rollout) 
 		x.mu.Unlock()
 		v, err := x.r.engine.Get(p.id)
 		if err == nil {
-			err = x.r.bad(v, p.restarts)
+			err = x.r.bad(v, p)
 		}
 		if err == nil || known {
 			continue

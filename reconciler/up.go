@@ -71,7 +71,7 @@ func (r *Reconciler) Up(ctx context.Context, desired *spec.Stack, opts UpOptions
 	}
 	// Whether a plan that was saved still holds is known when its pulls are done: until then it is not what the stack is to be.
 	if opts.Expect == nil || images != nil {
-		if err := r.resume(s.name, opts.Services); err != nil {
+		if err := r.resume(s.name, desired, opts.Options); err != nil {
 			return 0, err
 		}
 		if err := r.upIntent(s, desired, opts.Options, images); err != nil {

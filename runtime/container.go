@@ -49,6 +49,9 @@ type View struct {
 // Running tells whether the container has a live process.
 func (v View) Running() bool { return v.State.Status == shim.Running || v.State.Status == shim.Paused }
 
+// Ended tells whether the container ran to its end with success.
+func (v View) Ended() bool { return v.State.Status == shim.Exited && v.State.ExitCode == 0 }
+
 // View copies what is known now.
 func (c *Container) View() View {
 	c.mu.Lock()
