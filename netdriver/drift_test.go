@@ -199,3 +199,24 @@ func containsOne(text, alternatives string) bool {
 	}
 	return false
 }
+
+// Somebody flushed the firewall, and before it is repaired a container of a group stops: that must go through, and the repair
+// publishes those that are left.
+func TestAContainerOfAGroupIsWithdrawnWhileTheWholeTableIsMissing(t *testing.T) {
+	d := newDaemon(t)
+	n := d.network(bridged("n"))
+	other := outside(t)
+	both := d.replicas([]string{"a", "b"}, netdriver.Port{HostPort: 7150, Target: 80, Protocol: "tcp"})
+	if err := nft("flush", "ruleset"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Unpublish(t.Context(), []string{both[0].sandbox.ContainerID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := d.Ensure(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if got := callers(t, other, "tcp", "203.0.113.1:7150", 8); got["b"] != 8 {
+		t.Errorf("after the repair %v answer, want b alone", got)
+	}
+}

@@ -28,7 +28,7 @@ func (m *Manager) Publish(_ context.Context, sandboxes []Sandbox) error {
 		}
 		next[s.ContainerID] = member{readinessOf(s.Endpoints), list}
 	}
-	return m.replaceMembers(next)
+	return m.replaceMembers(next, false)
 }
 
 // Unpublish withdraws all ports of the containers, and takes them from behind virtual addresses: one transaction for all.
@@ -39,7 +39,7 @@ func (m *Manager) Unpublish(_ context.Context, containerIDs []string) error {
 	for _, id := range containerIDs {
 		next[id] = member{}
 	}
-	if err := m.replaceMembers(next); err != nil {
+	if err := m.replaceMembers(next, true); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -48,13 +48,14 @@ func (m *Manager) Unpublish(_ context.Context, containerIDs []string) error {
 	return nil
 }
 
-// replaceMembers changes the kernel, then what is known. The caller holds m.publishing.
-func (m *Manager) replaceMembers(next map[string]member) error {
+// replaceMembers changes the kernel, then what is known. Where others took the whole table away, knowing may be enough: the
+// repair of the table publishes what is known. The caller holds m.publishing.
+func (m *Manager) replaceMembers(next map[string]member, knowing bool) error {
 	m.mu.Lock()
 	c := m.fronts.change(next)
 	stale := m.fronts.stale(c)
 	m.mu.Unlock()
-	if err := m.opts.Firewall.Map(c.add, c.remove); err != nil {
+	if err := m.opts.Firewall.Map(c.add, c.remove); err != nil && !(knowing && errors.Is(err, firewall.ErrNoTable)) {
 		return err
 	}
 	m.mu.Lock()

@@ -36,7 +36,7 @@ func (m *Manager) SetReadiness(_ context.Context, changes map[string]Readiness) 
 		}
 	}
 	m.mu.Unlock()
-	err := m.replaceMembers(next)
+	err := m.replaceMembers(next, true)
 	for _, e := range renamed {
 		err = errors.Join(err, dns.UpdateRecord(m.dns, e.Network, record(e)))
 	}

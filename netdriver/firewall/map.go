@@ -9,9 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrNoTable says that the daemon's whole table is missing: others flushed it, or the host was restarted.
+var ErrNoTable = errors.New("the nftables table is missing")
+
 // Map adds and removes published ports in one transaction. Adding what is there with the same target and removing what
 // is not there are no errors; adding replaces a mapping of the same host address, port and protocol.
-// The table must exist (AddNetworks): else unix.ENOENT is wrapped.
+// The table must exist (AddNetworks): else ErrNoTable is wrapped, and unix.ENOENT.
 func (t *Table) Map(add, remove []Mapping) error {
 	if len(add)+len(remove) == 0 {
 		return nil
@@ -27,6 +30,9 @@ func (t *Table) Map(add, remove []Mapping) error {
 	if readErr != nil {
 		if errors.Is(readErr, unix.ENOENT) && len(add) == 0 {
 			return nil
+		}
+		if errors.Is(readErr, unix.ENOENT) {
+			return fmt.Errorf("published ports: %w: %w", ErrNoTable, readErr)
 		}
 		return fmt.Errorf("published ports: %w", errors.Join(err, readErr))
 	}
