@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/stack-run/stack/cmd/internal/api"
+	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/reconciler"
 )
 
@@ -31,6 +32,9 @@ func (b *backend) Health(_ context.Context, stack string, services []string) ([]
 		h := api.ContainerHealth{
 			ID: s.ID, Name: s.Name, Service: s.Service, Replica: s.Replica, State: s.State, Status: s.Health, FailingStreak: streak,
 			Restarts: s.Ailing, NextTry: s.NextTry,
+		}
+		if s.State != planner.Running && s.State != planner.Paused {
+			h.Status = "" // that of a run that is over
 		}
 		for _, p := range probes {
 			h.Log = append(h.Log, healthProbe(p))
