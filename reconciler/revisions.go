@@ -313,21 +313,6 @@ func (r *Reconciler) dropRevisions(stack string, numbers []int, keep int) {
 	r.dropContents(stack, kept)
 }
 
-// previousConverged is the newest revision before the given one that converged; nil when there is none.
-func (r *Reconciler) previousConverged(stack string, before int) (*Revision, error) {
-	all, err := r.Revisions(stack)
-	if err != nil {
-		return nil, err
-	}
-	for _, rev := range all {
-		if rev.Number < before && rev.Outcome == Converged {
-			rev.Stack, err = r.readRevision(stack, rev.Number)
-			return &rev, err
-		}
-	}
-	return nil, nil
-}
-
 // stackDigest is a hash of a desired state, without where it is written in the stack files.
 func stackDigest(s *spec.Stack) string {
 	bare := *s

@@ -84,7 +84,13 @@ func TestWhatLooksLikeASecretIsRedacted(t *testing.T) {
 			t.Errorf("%s\nwant %s", got, c.want)
 		}
 	}
+	diff := Change{Text: "@@ -1,3 +1,3 @@\n level: info\n-db_password: hunter1\n+db_password: hunter2\n \"api_key\" = \"hunter3\"\n+see https://a:hunter4@b\n"}
+	const want = "@@ -1,3 +1,3 @@\n level: info\n-db_password: (redacted)\n+db_password: (redacted)\n \"api_key\" = (redacted)\n+see https://a:(redacted)@b\n"
+	if got := diff.Redact().Text; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
 	s := &Stack{
+		Configs: map[string]*File{"c": {Content: []byte("password=hunter2\n")}},
 		Services: map[string]*Service{"web": {
 			Name: "web", Environment: map[string]string{"TOKEN": "hunter2", "URL": "http://a:hunter2@b"}, Command: &[]string{"--password=hunter2"},
 		}},
@@ -92,7 +98,10 @@ func TestWhatLooksLikeASecretIsRedacted(t *testing.T) {
 		Volumes: map[string]*Volume{"nas": {DriverOpts: map[string]string{"o": "username=a,password=hunter2"}}},
 		Secrets: map[string]*File{"s": {Content: []byte("hunter2")}},
 	}
-	if text := string(mustJSON(s.Redact())); strings.Contains(text, "hunter2") || strings.Contains(text, "aHVudGVyMg") {
+	if got := string(s.Redact().Configs["c"].Content); got != "password=(redacted)\n" {
+		t.Errorf("the config holds %q", got)
+	}
+	if text := string(mustJSON(s.Redact())); strings.Contains(text, "hunter") || strings.Contains(text, "aHVudGVy") {
 		t.Errorf("the secret is still there: %s", text)
 	}
 	if !strings.Contains(string(mustJSON(s)), "hunter2") {

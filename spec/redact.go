@@ -18,7 +18,9 @@ var (
 	// A variable that ends in _FILE names the file that holds the secret, as many images want it.
 	secretFile = regexp.MustCompile(`(?i)[_.-]file$`)
 	// user:password@ of a URL, and password=... among options.
-	inURL    = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@"]*:)[^\s/@"]+@`)
+	inURL = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@"]*:)[^\s/@"]+@`)
+	// key = value and key: value of a config's lines, after the sign that a diff puts before them.
+	inLine   = regexp.MustCompile(`(?m)^([-+ ]?\s*"?)([\w.-]+)("?\s*[:=]\s*)(\S.*)$`)
 	inOption = regexp.MustCompile(`(?i)\b(passw(?:or)?d|passphrase|secret|token)(=|":\s*")[^\s,;&"']+`)
 )
 
@@ -35,6 +37,7 @@ func (c Change) Redact() Change {
 			hidden = true
 		}
 	}
+	c.Text = redactLines(c.Text)
 	for _, value := range []*string{&c.Old, &c.New} {
 		switch {
 		case *value == "":
@@ -64,6 +67,17 @@ func redactText(text string) string {
 	return inOption.ReplaceAllString(text, "${1}${2}"+redacted)
 }
 
+// redactLines redacts what a config holds.
+func redactLines(text string) string {
+	text = inLine.ReplaceAllStringFunc(text, func(line string) string {
+		if parts := inLine.FindStringSubmatch(line); IsSecretName(parts[2]) {
+			return parts[1] + parts[2] + parts[3] + redacted
+		}
+		return line
+	})
+	return redactText(text)
+}
+
 // Redact is the stack with what looks like a secret replaced, and without the contents of secrets.
 func (s *Stack) Redact() *Stack {
 	out := *s
@@ -77,7 +91,8 @@ func (s *Stack) Redact() *Stack {
 	for name, job := range s.Jobs {
 		out.Jobs[name] = redactCopy(job)
 	}
-	out.Secrets = withoutContents(s.Secrets)
+	out.Secrets = withContents(s.Secrets, func([]byte) []byte { return nil })
+	out.Configs = withContents(s.Configs, func(content []byte) []byte { return []byte(redactLines(string(content))) })
 	for name, v := range s.Volumes {
 		if len(v.DriverOpts) > 0 {
 			copied := *v
@@ -130,15 +145,17 @@ func redactMap(m map[string]string) map[string]string {
 	return out
 }
 
-func withoutContents(files map[string]*File) map[string]*File {
+func withContents(files map[string]*File, change func([]byte) []byte) map[string]*File {
 	if files == nil {
 		return nil
 	}
 	out := make(map[string]*File, len(files))
 	for key, f := range files {
-		bare := *f
-		bare.Content = nil
-		out[key] = &bare
+		changed := *f
+		if f.Content != nil {
+			changed.Content = change(f.Content)
+		}
+		out[key] = &changed
 	}
 	return out
 }
