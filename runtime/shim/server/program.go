@@ -31,6 +31,8 @@ type program struct {
 	dir    string // for the files of one call
 	bundle string
 	cgroup cgroups.Manager
+	// children keeps the reaper off the program's own process while it runs.
+	children *reaper
 	adopted
 }
 
@@ -65,7 +67,7 @@ func (s *Server) startProgram(v shim.StartRequest, spec *specs.Spec, std *stdio)
 	}
 	p := &program{
 		path: v.Runtime, args: programArgs(v.RuntimeArgs, s.programDir()), id: v.ID,
-		dir: filepath.Join(s.programDir(), v.ID+".call"), bundle: v.Bundle, cgroup: cg,
+		dir: filepath.Join(s.programDir(), v.ID+".call"), bundle: v.Bundle, cgroup: cg, children: &s.children,
 	}
 	defer func() {
 		if err != nil {
@@ -173,6 +175,8 @@ func (p *program) run(std *stdio, args ...string) error {
 	} else if std.socket == nil {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = std.child[0], std.child[1], std.child[2]
 	}
+	p.children.forking()
+	defer p.children.forked()
 	err = startUnified(cmd)
 	if err == nil {
 		err = cmd.Wait()
