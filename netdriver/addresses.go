@@ -46,7 +46,7 @@ func (m *Manager) Restore(endpoints []Endpoint, connected map[string]string) err
 	}
 	members := map[string]member{}
 	for id, list := range byContainer {
-		m.connected[id] = Sandbox{id, connected[id], list}
+		m.connected[id] = Sandbox{id, connected[id], list, namespace(connected[id])}
 		mappings, err := m.mappings(id, list)
 		if err != nil {
 			m.opts.Logf("container %s: %v", id, err)

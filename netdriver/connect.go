@@ -52,6 +52,8 @@ func (m *Manager) Connect(ctx context.Context, sandboxes []Sandbox) ([]Sandbox, 
 	if err != nil {
 		return nil, err
 	}
+	m.publishing.Lock() // who observes names sees them before or after
+	defer m.publishing.Unlock()
 	for _, s := range sandboxes {
 		for _, e := range s.Endpoints {
 			if err := dns.WriteRecord(m.dns, e.Network, record(e)); err != nil {
@@ -75,11 +77,18 @@ func (m *Manager) Connect(ctx context.Context, sandboxes []Sandbox) ([]Sandbox, 
 	return sandboxes, nil
 }
 
-// noteConnected adds the endpoints of a sandbox to what is known of it. The caller holds m.mu.
+// noteConnected adds the endpoints of a sandbox to what is known of it, and of its leases. The caller holds m.mu.
 func (m *Manager) noteConnected(s Sandbox) {
+	for _, e := range s.Endpoints {
+		for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
+			if have, ok := m.leases[e.Network][p.Addr()]; ok && have.ContainerID == e.ContainerID {
+				m.leases[e.Network][p.Addr()] = e
+			}
+		}
+	}
 	have := m.connected[s.ContainerID]
-	if have.Netns != s.Netns {
-		have = Sandbox{ContainerID: s.ContainerID, Netns: s.Netns}
+	if inode := namespace(s.Netns); have.Netns != s.Netns || have.inode != inode {
+		have = Sandbox{ContainerID: s.ContainerID, Netns: s.Netns, inode: inode}
 	}
 	m.connected[s.ContainerID] = have.without(s).with(s)
 }

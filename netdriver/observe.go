@@ -32,7 +32,10 @@ func (m *Manager) Observe(ctx context.Context, name string) ([]string, error) {
 // left out, and so is whoever has no network namespace any more. Each kind of thing is asked for once, not once a container,
 // but for what only the container's own namespace tells. Connect and Publish bring back what is missing.
 func (m *Manager) ObserveSandboxes(ctx context.Context, sandboxes []Sandbox) (map[string][]string, error) {
-	sandboxes = slices.DeleteFunc(slices.Clone(sandboxes), func(s Sandbox) bool { return !isNamespace(s.Netns) })
+	sandboxes = slices.DeleteFunc(slices.Clone(sandboxes), func(s Sandbox) bool {
+		known, inode := m.sandbox(s.ContainerID), namespace(s.Netns)
+		return inode == 0 || known.Netns == s.Netns && known.inode != inode
+	})
 	if len(sandboxes) == 0 {
 		return nil, nil
 	}
@@ -52,7 +55,7 @@ func (m *Manager) ObserveSandboxes(ctx context.Context, sandboxes []Sandbox) (ma
 			}
 			networks[n.Driver][n.Name] = n
 			part := parts[n.Driver]
-			parts[n.Driver] = Sandbox{s.ContainerID, s.Netns, append(part.Endpoints, e)}
+			parts[n.Driver] = Sandbox{ContainerID: s.ContainerID, Netns: s.Netns, Endpoints: append(part.Endpoints, e)}
 		}
 		for driver, part := range parts {
 			byDriver[driver] = append(byDriver[driver], part)
@@ -81,10 +84,14 @@ func (m *Manager) ObserveSandboxes(ctx context.Context, sandboxes []Sandbox) (ma
 // nsfs is the filesystem that namespaces are files of.
 const nsfs = 0x6e736673
 
-// isNamespace tells whether a path, such as that of a shim's open file, still leads to a namespace.
-func isNamespace(path string) bool {
-	var s unix.Statfs_t
-	return unix.Statfs(path, &s) == nil && s.Type == nsfs
+// namespace is the inode of the namespace that a path, such as that of a shim's open file, leads to; 0 when it leads to none.
+func namespace(path string) uint64 {
+	var fs unix.Statfs_t
+	var file unix.Stat_t
+	if unix.Statfs(path, &fs) != nil || fs.Type != nsfs || unix.Stat(path, &file) != nil {
+		return 0
+	}
+	return file.Ino
 }
 
 // observeRedirects looks for what sends questions of names to the name service.
@@ -123,6 +130,8 @@ func (m *Manager) observeRedirects(sandboxes []Sandbox, out map[string][]string)
 // observeNames looks for the records of the containers' names.
 func (m *Manager) observeNames(sandboxes []Sandbox, out map[string][]string) {
 	type place struct{ network, container string }
+	m.publishing.Lock() // readiness and names change together
+	defer m.publishing.Unlock()
 	m.mu.Lock()
 	readiness := map[place]Readiness{}
 	for network, leased := range m.leases {

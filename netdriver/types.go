@@ -108,6 +108,9 @@ type Sandbox struct {
 	ContainerID string
 	Netns       string // path, such as /proc/<shim>/fd/<n>
 	Endpoints   []Endpoint
+
+	// inode of the namespace when it was connected: a path like that comes to lead to another container's.
+	inode uint64
 }
 
 // Reservation holds the host ports of one container, so that no other program takes them: sockets bound but not

@@ -99,7 +99,7 @@ func (d *Driver) Create(_ context.Context, n *netdriver.Network) error {
 	if err := h.LinkSetUp(br); err != nil {
 		return fmt.Errorf("bridge %s: %w", n.Link, err)
 	}
-	for _, p := range gateways(*n) {
+	for _, p := range append(gateways(*n), linkLocal(*n, br)...) {
 		if err := addAddress(h, netns.None(), br, p); err != nil {
 			return fmt.Errorf("bridge %s: %w", n.Link, err)
 		}
@@ -172,6 +172,8 @@ func linkSettings(n netdriver.Network) map[string]string {
 		// A container must not be able to give the host a default route.
 		"ipv6/conf/" + n.Link + "/accept_ra":  "0",
 		"ipv6/conf/" + n.Link + "/accept_dad": "0",
+		// Its link-local address is given to it, with the others: see linkLocal.
+		"ipv6/conf/" + n.Link + "/addr_gen_mode": "1",
 	}
 	if !n.IPv6 {
 		s = map[string]string{
@@ -191,6 +193,17 @@ func gateways(n netdriver.Network) (out []netip.Prefix) {
 		out = append(out, netip.PrefixFrom(s.Gateway, s.Prefix.Bits()))
 	}
 	return out
+}
+
+// linkLocal is the address that the kernel would give to the bridge, which it does in the background when the first
+// container is connected. Until it has made it its own it asks for neighbours from it, but drops their answers.
+func linkLocal(n netdriver.Network, br netlink.Link) []netip.Prefix {
+	mac := br.Attrs().HardwareAddr
+	if !n.IPv6 || len(mac) != 6 {
+		return nil
+	}
+	a := netip.AddrFrom16([16]byte{0xfe, 0x80, 8: mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
+	return []netip.Prefix{netip.PrefixFrom(a, 64)}
 }
 
 func gatewayAddr(n netdriver.Network) netip.Addr {

@@ -205,6 +205,7 @@ func TestAlteredRulesAreSeenAndMended(t *testing.T) {
 		"rules were removed":             "flush chain inet stack-test prerouting",
 		"a policy was changed":           "chain inet stack-test forward { policy drop; }",
 		"a chain was added":              "add chain inet stack-test stray { type filter hook forward priority 5; policy drop; }",
+		"a chain was made another":       "flush chain inet stack-test forward; delete chain inet stack-test forward; add chain inet stack-test forward { type filter hook input priority 7; }",
 		"the bridge was taken out":       `delete element inet stack-test bridges { "br0" }`,
 		"the bridge is closed to itself": `delete element inet stack-test intra { "br0" . "br0" }`,
 		"no way out":                     `delete element inet stack-test masquerade4 { "br0" }`,

@@ -102,28 +102,43 @@ func (t *Table) build() error {
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
+	present := err == nil
 	strays, err := t.strayChains()
 	if err != nil {
 		return err
 	}
-	err = t.transaction(func(c *nftables.Conn, s *schema) error {
+	rules := func(c *nftables.Conn, s *schema) error {
 		numbering.Lock()
 		defer numbering.Unlock()
 		c.AddTable(s.table)
-		for _, set := range markers { // by which a daemon of that revision would take the table for complete
-			c.DelSet(set)
-		}
 		for _, set := range s.sets() {
 			if err := c.AddSet(set, nil); err != nil {
 				return err
 			}
 		}
 		addChains(c, s)
+		return nil
+	}
+	err = t.transaction(func(c *nftables.Conn, s *schema) error {
+		c.AddTable(s.table)
+		for _, set := range markers { // by which a daemon of that revision would take the table for complete
+			c.DelSet(set)
+		}
+		if err := rules(c, s); err != nil {
+			return err
+		}
 		for _, ch := range strays {
 			c.DelChain(ch)
 		}
 		return nil
 	})
+	if err != nil && present {
+		// Somebody made a chain or a set of ours into something else. The elements go with it: they are missed, and entered again.
+		err = t.transaction(func(c *nftables.Conn, s *schema) error {
+			c.DelTable(s.table)
+			return rules(c, s)
+		})
+	}
 	if err != nil {
 		return err
 	}
