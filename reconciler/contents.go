@@ -31,16 +31,10 @@ var ErrContentChanged = errors.New("the content changed while the stack file was
 func (r *Reconciler) keepContents(stack string, rev *Revision) (*spec.Stack, error) {
 	bare := *rev.Stack
 	needed := map[string]bool{}
-	mounted := func(svc *spec.Service) {
+	for _, svc := range bare.Workloads() {
 		for _, m := range append(slices.Clone(svc.Secrets), svc.Configs...) {
 			needed[m.Digest] = true
 		}
-	}
-	for _, svc := range bare.Services {
-		mounted(svc)
-	}
-	for _, job := range bare.Jobs {
-		mounted(&job.Service)
 	}
 	for _, declared := range []*map[string]*spec.File{&bare.Secrets, &bare.Configs} {
 		without := make(map[string]*spec.File, len(*declared))

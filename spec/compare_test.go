@@ -108,3 +108,19 @@ func TestWhatLooksLikeASecretIsRedacted(t *testing.T) {
 		t.Error("the stack itself was changed")
 	}
 }
+
+func TestJobsAreComparedAndRedacted(t *testing.T) {
+	job := func(cron, password string) *Stack {
+		j := &Job{Triggers: Triggers{Schedule: []Schedule{{Cron: cron}}}, Runs: RunPolicy{Retries: 2}}
+		j.Name, j.Environment = "backup", map[string]string{"DB_PASSWORD": password}
+		return &Stack{Jobs: map[string]*Job{"backup": j}}
+	}
+	all := Compare(job("0 4 * * *", "one"), job("0 5 * * *", "one"))
+	if len(all) != 1 || all[0].Address != "job.backup" || all[0].Verb != Changed || all[0].Changes[0].Path != "triggers.schedule[0].cron" {
+		t.Errorf("the differences are %+v", all)
+	}
+	shown := job("0 4 * * *", "hunter2").Redact().Jobs["backup"]
+	if shown.Environment["DB_PASSWORD"] != redacted || shown.Runs.Retries != 2 || shown.Triggers.Schedule[0].Cron != "0 4 * * *" {
+		t.Errorf("shown is %+v", shown)
+	}
+}

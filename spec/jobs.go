@@ -77,8 +77,8 @@ func (s *Stack) With(j *Job) *Stack {
 	return &with
 }
 
-// workloads are all that containers are made from: services, their pre_start hooks, and jobs.
-func (s *Stack) workloads() []*Service {
+// Workloads are all that containers are made from: services, their pre_start hooks, and jobs.
+func (s *Stack) Workloads() []*Service {
 	all := make([]*Service, 0, len(s.Services)+len(s.Jobs))
 	for _, service := range s.Services {
 		all = append(all, service)

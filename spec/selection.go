@@ -50,7 +50,7 @@ func (s *Stack) Select(names []string, withDeps bool) (*Stack, error) {
 // Prune drops the networks, volumes, secrets and configs that no service or job uses. The maps are replaced, not changed.
 func (s *Stack) Prune() {
 	networks, volumes, secrets, configs := map[string]*Network{}, map[string]*Volume{}, map[string]*File{}, map[string]*File{}
-	for _, service := range s.workloads() {
+	for _, service := range s.Workloads() {
 		for key := range service.Networks {
 			keep(networks, s.Networks, key)
 		}

@@ -49,17 +49,6 @@ type recorder struct {
 	failure    error
 }
 
-func (r *recorder) Jobs(context.Context, string) ([]api.Job, error) { return r.jobs, r.failure }
-
-func (r *recorder) RunJob(context.Context, string, string) (int, error) {
-	r.note("run job", nil)
-	return len(r.jobRuns), r.failure
-}
-
-func (r *recorder) WaitJobRun(_ context.Context, _, _ string, number, after int) (api.JobRun, error) {
-	return r.jobRuns[after], r.failure
-}
-
 // note records a call and what is not zero in its request.
 func (r *recorder) note(call string, request any) {
 	if request != nil {

@@ -106,13 +106,13 @@ func (x *attempt) ownMounts(t *checkout.Tree, p *prepared) error {
 		return mounted, err
 	}
 	var err error
-	for name, svc := range p.desired.Services {
+	for _, svc := range p.desired.Workloads() {
 		for i, m := range svc.Mounts {
 			if m.Type != spec.MountBind {
 				continue
 			}
 			if svc.Mounts[i].Source, err = own(m.Source); err != nil {
-				return fmt.Errorf("%s: volumes: %w", spec.ServiceAddress(name), err)
+				return fmt.Errorf("%s: volumes: %w", spec.ServiceAddress(svc.Name), err)
 			}
 		}
 	}
@@ -151,7 +151,7 @@ func moved(s *spec.Stack, from, to string) (*spec.Stack, error) {
 // Sources are the host paths that a stack's containers mount or read.
 func Sources(s *spec.Stack) []string {
 	var out []string
-	for _, svc := range s.Services {
+	for _, svc := range s.Workloads() {
 		for _, m := range svc.Mounts {
 			if m.Type == spec.MountBind {
 				out = append(out, path.Clean(m.Source))

@@ -81,7 +81,7 @@ func (x *attempt) decrypt(p *prepared, t *checkout.Tree, inputs []string) error 
 	if len(plainFiles) == 0 {
 		return nil
 	}
-	for name, svc := range p.desired.Services {
+	for _, svc := range p.desired.Workloads() {
 		sealEnvironment(svc, values, metadata)
 		for _, mounts := range [][]spec.FileMount{svc.Secrets, svc.Configs} {
 			for i, m := range mounts {
@@ -95,7 +95,7 @@ func (x *attempt) decrypt(p *prepared, t *checkout.Tree, inputs []string) error 
 			}
 		}
 		if at := encryptedText(svc); at != "" {
-			return fmt.Errorf("%w: %s: the encrypted value of %s is part of another one; give the container the variable itself, with env_file", errDecrypt, spec.ServiceAddress(name), at)
+			return fmt.Errorf("%w: %s: the encrypted value of %s is part of another one; give the container the variable itself, with env_file", errDecrypt, spec.ServiceAddress(svc.Name), at)
 		}
 	}
 	for _, files := range []map[string]*spec.File{p.desired.Secrets, p.desired.Configs} {

@@ -37,18 +37,10 @@ func Write(s *spec.Stack) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		policy := tree["x-stack"]
-		tree = serviceFile(tree)
-		for _, attribute := range serviceOnly {
-			delete(tree, attribute)
-		}
-		if policy != nil {
-			tree["x-stack"] = policy
-		}
 		if top.Jobs == nil {
 			top.Jobs = map[string]any{}
 		}
-		top.Jobs[name] = tree
+		top.Jobs[name] = containerFile(tree)
 	}
 	for _, section := range []struct {
 		to       *map[string]any
@@ -111,6 +103,15 @@ func serviceFile(s map[string]any) map[string]any {
 			delete(s, name)
 		}
 	}
+	if s["one_shot"] == true {
+		deploy["mode"] = "replicated-job"
+	}
+	delete(s, "one_shot")
+	if hooks, ok := s[spec.PreStart].([]any); ok {
+		for i, h := range hooks {
+			hooks[i] = containerFile(h.(map[string]any))
+		}
+	}
 	if len(deploy) > 0 {
 		if scale, ok := s["scale"]; ok {
 			deploy["replicas"] = scale
@@ -133,6 +134,15 @@ func serviceFile(s map[string]any) map[string]any {
 		s["develop"] = map[string]any{"watch": develop["watch"]}
 	}
 	return texts(s).(map[string]any)
+}
+
+// containerFile is the same for a job or a pre_start hook, which run to their end.
+func containerFile(c map[string]any) map[string]any {
+	c = serviceFile(c)
+	for _, name := range []string{"restart", "scale"} { // they have none
+		delete(c, name)
+	}
+	return c
 }
 
 func rename(m map[string]any, from, to string) {

@@ -51,8 +51,9 @@ services:
     extra_hosts: ["a=1.2.3.4"]
     expose: ["90"]
     init: true
-    post_start: [{command: [echo, hi], user: root, environment: {A: b}}]
-    pre_stop: [{command: [echo, bye], privileged: true, working_dir: /}]
+    pre_start: [{command: [migrate], environment: {MORE: "5$$"}, volumes: [data:/own]}, {image: tools, command: [warm], per_replica: true}]
+    post_start: [{command: [seed, "$$X"], user: root, environment: {A: b}}]
+    pre_stop: [{command: [flush]}]
     x-stack: {rollout: auto, unhealthy: {max_attempts: 3, delay: 10s}}
   db:
     image: redis@sha256:` + zeros + `
@@ -63,15 +64,16 @@ services:
       update_config: {parallelism: 2, delay: 5s, order: stop-first, monitor: 1s}
     network_mode: none
     healthcheck: {disable: true}
+  seed: {image: nginx, deploy: {mode: replicated-job, replicas: 2}}
 jobs:
   backup:
-    image: busybox
-    command: [backup]
-    environment: {A: b}
+    image: dump
+    depends_on: [db]
+    volumes: [data:/d]
     secrets: [key]
     mem_limit: 32m
-    triggers: {manual: true, schedule: [{cron: "0 3 * * *", timezone: UTC}]}
-    x-stack: {timeout: 5m, retries: 2}
+    triggers: {manual: false, schedule: [{cron: "0 4 * * *", timezone: Europe/Berlin, missed_fires: skip}]}
+    x-stack: {timeout: 5m, retries: 2, history: 3}
 networks:
   front: {driver: bridge, internal: true, ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.1}]}, labels: {a: b}}
 volumes:
@@ -108,7 +110,7 @@ func TestWrittenStacksLoadAgain(t *testing.T) {
 	if t.Failed() {
 		t.Logf("written as\n%s", text)
 	}
-	if len(first.Stack.Services) != 2 || first.Stack.Services["web"].Environment["PRICE"] != "5$" {
+	if len(first.Stack.Services) != 3 || len(first.Stack.Jobs) != 1 || first.Stack.Services["web"].Environment["PRICE"] != "5$" {
 		t.Error("the stack is not what the test is about")
 	}
 	if filepath.Base(first.Stack.Configs["site"].File) != "site" {
