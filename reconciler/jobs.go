@@ -235,7 +235,7 @@ func (js *jobs) save(j *job) (err error) {
 func (js *jobs) set(stack string, want *spec.Job) error {
 	j, err := js.get(stack, want.Name)
 	if err != nil {
-		kept := keptJob{Job: *want, Next: 1, Fired: map[string]time.Time{}}
+		kept := keptJob{Job: *want, Next: js.firstNumber(stack, want.Name), Fired: map[string]time.Time{}}
 		// On record before it runs: the goroutine of a job that could not be recorded would run it all the same.
 		j := &job{stack: stack, name: want.Name, kept: kept, changed: make(chan struct{})}
 		js.beginSchedules(j)
@@ -247,10 +247,25 @@ func (js *jobs) set(stack string, want *spec.Job) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.kept.Suspended {
+		j.kept.Fired = nil // what would have been due meanwhile is not missed
+	}
 	j.kept.Job, j.kept.Suspended = *want, false
 	js.beginSchedules(j)
 	defer j.poke()
 	return js.save(j)
+}
+
+// firstNumber is that of a new job's first run: beyond those of containers that a job of this name has left, since a run and its
+// container find each other by the number.
+func (js *jobs) firstNumber(stack, name string) int {
+	first := 1
+	for _, v := range js.r.engine.Service(stack, name) {
+		if v.JobRun != nil {
+			first = max(first, v.JobRun.Number+1)
+		}
+	}
+	return first
 }
 
 // beginSchedules begins schedules that are new, and forgets those that are gone.
@@ -289,15 +304,17 @@ func (js *jobs) suspend(stack, name string, suspended bool) error {
 func (js *jobs) remove(stack, name string) error {
 	if j, err := js.get(stack, name); err == nil {
 		j.end()
-		j.mu.Lock()
-		j.removed = true
-		j.mu.Unlock()
 		js.mu.Lock()
 		delete(js.all[stack], name)
 		if len(js.all[stack]) == 0 {
 			delete(js.all, stack)
 		}
 		js.mu.Unlock()
+		j.mu.Lock()
+		j.removed = true
+		close(j.changed) // who waits for a run learns that there is none any more
+		j.changed = make(chan struct{})
+		j.mu.Unlock()
 	}
 	if err := os.Remove(js.r.jobPath(stack, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -307,7 +307,7 @@ func TestARunByHandIsBesideTheSchedules(t *testing.T) {
 
 func TestWhatAStopSuspendsIsNotMissed(t *testing.T) {
 	h, clock := newJobHost(t)
-	s, _ := jobOf("echo", "done")
+	s, job := jobOf("echo", "done")
 	h.up(s)
 	_, err := h.Do(h.Context(), "one", nil, func(o *planner.Observed, d *spec.Stack) (planner.Plan, error) {
 		return planner.Stop(o, d, planner.StopOptions{})
@@ -319,6 +319,7 @@ func TestWhatAStopSuspendsIsNotMissed(t *testing.T) {
 	if j := h.Jobs("one")[0]; !j.Suspended || len(j.Next) != 0 {
 		t.Errorf("the job is %+v", j)
 	}
+	job.Runs.Retries = 1 // an update resumes as well
 	h.up(s)
 	clock.set(noon.Add(3 * time.Hour))
 	run := h.runs("one that succeeded", states(RunSucceeded))[0]
@@ -339,5 +340,36 @@ func TestDownTakesAJobAndItsRunsAway(t *testing.T) {
 	}
 	if left := h.Leftovers(); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// A run that is at work when its job is removed is an orphan; a job of the same name takes it for none of its own runs.
+func TestAJobThatComesBackCountsOn(t *testing.T) {
+	h, clock := newJobHost(t)
+	s, _ := jobOf("sleep")
+	h.up(s)
+	clock.set(noon.Add(time.Hour))
+	h.runs("one at work", states(RunRunning))
+	waited := make(chan error, 1)
+	go func() {
+		_, err := h.WaitRun(h.Context(), "one", "job", 1, 1)
+		waited <- err
+	}()
+	without := *s
+	without.Jobs = nil
+	h.up(&without)
+	if err := <-waited; !errors.Is(err, ErrNoJob) {
+		t.Errorf("who waited for the run: %v", err)
+	}
+	if n := len(h.containersOf()); n != 1 {
+		t.Fatalf("%d containers of a run at work", n)
+	}
+	h.up(s)
+	number, err := h.RunJob("one", "job")
+	h.Must(err)
+	run, err := h.WaitRun(h.Context(), "one", "job", number, 0)
+	h.Must(err)
+	if number != 2 || len(h.containersOf()) != 2 || run.Container == "" {
+		t.Errorf("run %d of %d containers", number, len(h.containersOf()))
 	}
 }
