@@ -86,6 +86,22 @@ repositories:
 	}
 }
 
+func TestDriftOfAFollowedStackIsRepairedAndCounted(t *testing.T) {
+	h := follows(t)
+	r := newRepo(h, "shop")
+	first := r.push("first", map[string]string{"compose.yaml": quiet})
+	h.Stack("gitops", "add", "shop", "--url", "file://"+r.bare, "--ref", "main", "--interval", "1h", "--wait")
+	settled(h, "shop", first, status.Succeeded)
+	h.Sh(`kill -9 $(pgrep -f 'sleep infinity' | head -1)`)
+	h.Eventually("the repair is counted", func() bool {
+		return strings.Contains(h.Sh("curl -s --unix-socket $STACK_RUN/stack.sock http://stack/metrics"), `outcome="done",stack="shop"} 1`)
+	})
+	h.Eventually("the container runs", func() bool { return h.PsOf("shop", "a")[0].State == "running" })
+	h.Stack("-p", "shop", "down") // by hand: the repository still wants it
+	h.Stack("gitops", "sync", "shop")
+	equal(t, "the stack after it was taken down by hand", h.PsOf("shop", "a")[0].State, "running")
+}
+
 // hookPause is a little more than webhooks of one repository are apart.
 const hookPause = 1100 * time.Millisecond
 

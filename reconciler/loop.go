@@ -330,9 +330,11 @@ func (r *Reconciler) loopSink(ctx context.Context, s *stack) Sink {
 		case a.Kind == planner.Wait:
 		case e.Kind == "done":
 			s.loop.troubles.tried(a, nil, time.Now())
+			r.repaired(s.name, string(a.Kind), nil)
 			r.logf("stack %s: %s %s: %s", s.name, a.Kind, a.Address, because(a))
 		case e.Kind == "fail" && !(ctx.Err() != nil && errors.Is(e.Err, context.Canceled)):
 			s.loop.troubles.tried(a, e.Err, time.Now())
+			r.repaired(s.name, string(a.Kind), e.Err)
 			r.logf("stack %s: %s failed: %v", s.name, a.Kind, e.Err)
 		case e.Kind == "warning":
 			r.logf("stack %s: %s: %s", s.name, a.Address, e.Text)

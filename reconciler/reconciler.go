@@ -29,6 +29,8 @@ type Options struct {
 	Clock    Clock // by which jobs run; nil: the host's
 	// Acted, where it is given, is called after each action, before anything that comes after it begins.
 	Acted func()
+	// Repaired hears of each action that the loop took by itself, and how it ended; nil where nobody counts.
+	Repaired func(stack, action string, err error)
 }
 
 // Reconciler drives all stacks of one daemon.
@@ -39,6 +41,7 @@ type Reconciler struct {
 	volumes   *voldriver.Store
 	root      string
 	logf      func(format string, args ...any)
+	repaired  func(stack, action string, err error)
 	links     *linker
 	jobs      *jobs
 	acted     func()
@@ -58,8 +61,11 @@ type Reconciler struct {
 func New(ctx context.Context, opts Options) (*Reconciler, error) {
 	r := &Reconciler{
 		engine: opts.Engine, images: opts.Images, networks: opts.Networks, volumes: opts.Volumes,
-		root: opts.Root, logf: opts.Logf, acted: opts.Acted,
+		root: opts.Root, logf: opts.Logf, acted: opts.Acted, repaired: opts.Repaired,
 		stacks: map[string]*stack{}, taken: make(chan struct{}),
+	}
+	if r.repaired == nil {
+		r.repaired = func(string, string, error) {}
 	}
 	if r.logf == nil {
 		r.logf = func(string, ...any) {}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
 	"github.com/stack-run/stack/spec"
 )
@@ -68,6 +69,7 @@ func (r *Reconciler) judge(s *stack, k *keeper, v runtime.View) {
 		return
 	}
 	if why := broken(v); why != "" {
+		r.repaired(v.Stack, string(planner.StartContainer), nil)
 		r.logf("stack %s: start %s: drifted: %s", v.Stack, v.Address(), why)
 	}
 	k.mu.Lock()

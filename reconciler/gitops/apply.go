@@ -33,7 +33,7 @@ func (x *attempt) applyStack(ctx context.Context, p *prepared) {
 	}
 	now.Changed, now.Time = changed, time.Now().UTC()
 	if err == nil {
-		err = write(appliedFile(x.dir, name), p.desired)
+		err = writeSynced(appliedFile(x.dir, name), p.desired)
 	}
 	if err == nil {
 		now.Outcome = status.StackApplied

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/stack-run/stack/reconciler/gitops/checkout"
 	"github.com/stack-run/stack/reconciler/gitops/declare"
 	"github.com/stack-run/stack/reconciler/gitops/status"
 	"github.com/stack-run/stack/reconciler/gitops/webhook"
@@ -245,7 +246,8 @@ func (c *Controller) finished(x *attempt, f *failure) {
 	}
 }
 
-// release lets go of a repository's stacks: they run on, and its files stay until no container has a use for them.
+// release lets go of a repository's stacks: they run on, and its files stay until no container has a use for them. What
+// containers wrote into folders that are not the repository's stays for good, unless its removal was asked for.
 func (c *Controller) release(r *repository) {
 	c.metrics.forget(r.name)
 	r.update(func(s *status.Repository) { s.Released, s.Stacks = true, nil })
@@ -272,7 +274,7 @@ func (c *Controller) sweepReleased() {
 			return below(dir, file) || below(c.runDir(e.Name()), file)
 		})
 		if !used {
-			if err := errors.Join(os.RemoveAll(c.runDir(e.Name())), os.RemoveAll(dir)); err != nil {
+			if err := errors.Join(os.RemoveAll(c.runDir(e.Name())), removeButData(dir)); err != nil {
 				c.opts.Logf("gitops: %v", err)
 			}
 			os.Remove(c.opts.RunDir) // unless others have secrets in it
@@ -283,4 +285,19 @@ func (c *Controller) sweepReleased() {
 func below(dir, file string) bool {
 	rel, err := filepath.Rel(dir, file)
 	return err == nil && filepath.IsLocal(rel)
+}
+
+// removeButData removes a repository's folder, but for data that containers wrote.
+func removeButData(dir string) error {
+	if err := os.Remove(filepath.Join(dir, checkout.Data)); err == nil || errors.Is(err, fs.ErrNotExist) {
+		return os.RemoveAll(dir) // there is none
+	}
+	entries, err := os.ReadDir(dir)
+	errs := []error{err}
+	for _, e := range entries {
+		if e.Name() != checkout.Data {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }

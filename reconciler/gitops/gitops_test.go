@@ -342,3 +342,38 @@ func TestRequestsAtTheSameTimeEndEachWithAnAnswer(t *testing.T) {
 		t.Errorf("%s is left", left[0].Name())
 	}
 }
+
+func TestWhatContainersWroteIsRemovedOnlyWhenAskedFor(t *testing.T) {
+	l := newLab(t)
+	l.commit(map[string]string{"x/compose.yaml": "services: {a: {image: one, volumes: [\"./state:/state\", \"./www:/www\"]}}\n", "x/www/page": "1"})
+	l.follow(nil)
+	l.sync()
+	data := filepath.Join(l.dir, ".state/repo/data/x/state")
+	mounts := l.engine.desired["x"].Services["a"].Mounts
+	if mounts[0].Source != data || !strings.HasPrefix(mounts[1].Source, filepath.Join(l.dir, ".state/repo/mounts/")) {
+		t.Fatalf("mounts are %+v", mounts)
+	}
+	if err := os.MkdirAll(data, 0o755); err != nil { // as the start of a container makes it
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(data, "db"), []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Remove(t.Context(), "repo", true, false); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(data, "db")); err != nil || string(text) != "precious" {
+		t.Fatalf("the data is gone: %v", err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(l.dir, ".state/repo")); len(left) != 1 {
+		t.Errorf("left are %v", left)
+	}
+	l.follow(nil)
+	l.sync()
+	if err := l.Remove(t.Context(), "repo", true, true); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(l.dir, ".state")); len(left) != 0 {
+		t.Errorf("%s is left", left[0].Name())
+	}
+}

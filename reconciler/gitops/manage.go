@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/stack-run/stack/reconciler/gitops/checkout"
 	"github.com/stack-run/stack/reconciler/gitops/declare"
 	"github.com/stack-run/stack/reconciler/gitops/status"
 )
@@ -52,7 +54,7 @@ func (c *Controller) Add(def declare.Repository, replace bool) error {
 		}
 		c.end(old)
 	}
-	if err := write(filepath.Join(c.opts.Root, def.Name, definitionFile), def); err != nil {
+	if err := writeSynced(filepath.Join(c.opts.Root, def.Name, definitionFile), def); err != nil {
 		return err
 	}
 	return c.begin(def, "")
@@ -76,6 +78,11 @@ func (c *Controller) Remove(ctx context.Context, name string, down, volumes bool
 				def := r.definition()
 				return errors.Join(fmt.Errorf("stack %s: %w", st.Name, err), c.begin(def, ""))
 			}
+		}
+	}
+	if volumes {
+		if err := os.RemoveAll(filepath.Join(r.dir, checkout.Data)); err != nil {
+			return err
 		}
 	}
 	c.release(r)

@@ -132,6 +132,15 @@ func (r *repository) update(change func(*status.Repository)) {
 	}
 }
 
+// keep makes the state survive a power loss.
+func (r *repository) keep() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := writeSynced(filepath.Join(r.dir, stateFile), r.state); err != nil {
+		r.c.opts.Logf("gitops %s: keep its state: %v", r.name, err)
+	}
+}
+
 // once makes one attempt and notes how it ended.
 func (r *repository) once(ctx context.Context, by string, requests []request) {
 	x := r.attempt(by, requests)
@@ -211,6 +220,7 @@ func (x *attempt) end(f *failure) {
 		}
 		s.Record(e)
 	})
+	x.keep()
 	x.c.finished(x, f)
 }
 

@@ -23,7 +23,12 @@ const (
 )
 
 // write replaces a file in one step.
-func write(file string, value any) error {
+func write(file string, value any) error { return put(file, value, false) }
+
+// writeSynced is write for what has to survive a power loss.
+func writeSynced(file string, value any) error { return put(file, value, true) }
+
+func put(file string, value any, synced bool) error {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return err
@@ -31,7 +36,17 @@ func write(file string, value any) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o711); err != nil {
 		return err
 	}
-	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
+	f, err := os.OpenFile(file+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil && synced {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
 		return err
 	}
 	return os.Rename(file+".new", file)

@@ -165,6 +165,7 @@ func open(ctx context.Context, o Options) (p *parts, err error) {
 	p.repositories.Restore() // secrets that a reboot took, before containers that need them start
 	p.reconciler, err = reconciler.New(ctx, reconciler.Options{
 		Root: o.Root, Engine: p.engine, Images: p.images, Networks: p.networks, Volumes: p.volumes, Logf: o.Logf, Acted: pauseAfter(ctx), Clock: clock{},
+		Repaired: p.metrics.repaired,
 	})
 	return p, err
 }

@@ -10,13 +10,26 @@ import (
 // metrics are what Prometheus reads: on the control socket, and where the declared file of repositories says.
 type metrics struct {
 	registry *prometheus.Registry
+	repairs  *prometheus.CounterVec
 	http.Handler
 }
 
 func newMetrics() *metrics {
-	m := &metrics{registry: prometheus.NewRegistry()}
+	m := &metrics{registry: prometheus.NewRegistry(), repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "stack_loop_actions_total", Help: "Actions that the daemon took by itself, such as the repair of drift, by how they ended.",
+	}, []string{"stack", "action", "outcome"})}
+	m.registry.MustRegister(m.repairs)
 	m.Handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
+}
+
+// repaired counts what the daemon does by itself.
+func (m *metrics) repaired(stack, action string, err error) {
+	outcome := "done"
+	if err != nil {
+		outcome = "failed"
+	}
+	m.repairs.WithLabelValues(stack, action, outcome).Inc()
 }
 
 // containers counts containers when somebody asks.

@@ -11,6 +11,9 @@ import (
 	"github.com/stack-run/stack/reconciler/gitops/source"
 )
 
+// Data is the folder of what stack files mount and the repository does not have.
+const Data = "data"
+
 func (s *Store) mounts() string { return filepath.Join(s.Dir, "mounts") }
 
 // Within gives a path below a revision's top as a path from there.
@@ -36,7 +39,7 @@ func (s *Store) Mount(t *Tree, rel string) (file, id string, err error) {
 	}
 	e, ok := t.Lookup(rel)
 	if !ok {
-		return filepath.Join(s.Dir, "data", rel), "", nil
+		return filepath.Join(s.Dir, Data, rel), "", nil
 	}
 	name := folder(e.ID)
 	if e.Mode == source.Executable {
@@ -61,7 +64,8 @@ func (s *Store) Mount(t *Tree, rel string) (file, id string, err error) {
 
 // copyTree copies for real: what a container writes to must not be another revision's.
 func copyTree(from, to string) error {
-	return filepath.WalkDir(from, func(file string, d fs.DirEntry, err error) error {
+	var written []string
+	err := filepath.WalkDir(from, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -84,6 +88,11 @@ func copyTree(from, to string) error {
 		if err != nil {
 			return err
 		}
+		written = append(written, target)
 		return os.WriteFile(target, content, info.Mode().Perm()|0o200)
 	})
+	if err != nil {
+		return err
+	}
+	return flush(written)
 }

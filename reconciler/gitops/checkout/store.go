@@ -178,6 +178,7 @@ type writer struct {
 	max      int64
 	size     int64
 	previous *Tree
+	written  []string
 }
 
 func (w *writer) write(src source.Source, rev source.Revision, entries []source.Entry) error {
@@ -214,6 +215,9 @@ func (w *writer) write(src source.Source, rev source.Revision, entries []source.
 		return boolInt(a.Mode == source.Symlink) - boolInt(b.Mode == source.Symlink)
 	})
 	if err := src.Read(w.ctx, rev, read, w.entry); err != nil {
+		return err
+	}
+	if err := flush(w.written); err != nil {
 		return err
 	}
 	for _, link := range links {
@@ -280,6 +284,7 @@ func (w *writer) entry(e source.Entry, size int64, r io.Reader) error {
 	if err != nil {
 		return w.told(e, err)
 	}
+	w.written = append(w.written, filepath.Join(w.root.Name(), e.Path))
 	_, err = io.Copy(f, r)
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
