@@ -25,7 +25,7 @@ const (
 
 // ready returns when a container can serve: it is healthy or, without a health check, runs and listens on the ports that it
 // publishes. The error, a *ContainerError, says why it can't any more.
-func (r *Reconciler) ready(ctx context.Context, p placement, warn func(string)) error {
+func (r *Reconciler) ready(ctx context.Context, p *placement, warn func(string)) error {
 	id := p.id
 	v, err := r.engine.Get(id)
 	if err != nil {
@@ -83,7 +83,13 @@ func (r *Reconciler) warmsUp(ctx context.Context, id string) bool {
 }
 
 // bad says why a container that was started by a plan is no good: it ended, was started again by its policy, or is unhealthy.
-func (r *Reconciler) bad(v runtime.View, p placement) error {
+//
+// What ended with its shim did nothing wrong: it is started again whatever its policy.
+func (r *Reconciler) bad(v runtime.View, p *placement) error {
+	if v.State.Error == runtime.ShimLost && !v.Running() && v.Phase == runtime.Made {
+		p.restarts = v.Restarts + 1
+		return nil
+	}
 	switch state := r.state(v); {
 	case v.Phase != runtime.Made:
 		return failed(v, "was removed")

@@ -26,7 +26,7 @@ func (u *updating) relinks() bool {
 // the name of its interface; the way out, and with it the ports, stay where they are as long as that network does.
 func (u *updating) places(ctx context.Context) (next, gone []netdriver.Endpoint, err error) {
 	rec := u.old.Record
-	next, err = u.r.endpoints(creation{stack: u.stack, service: u.service, name: rec.Name, replica: rec.Replica}, &rec)
+	next, err = u.r.endpoints(creation{stack: u.stack, service: u.service, name: rec.Name, replica: rec.Replica, succeeds: rec.Succeeds}, &rec)
 	if err != nil {
 		return nil, nil, err
 	}

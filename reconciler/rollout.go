@@ -18,7 +18,7 @@ import (
 // the file allows; beyond that it stops, or goes on, as the file says.
 type rollout struct {
 	planner.Rollout
-	placed   []placement      // containers that serve
+	placed   []*placement     // containers that serve
 	failures map[string]error // by container id
 	late     []error          // those found after the container had served, in a rollout that goes on all the same
 }
@@ -53,7 +53,7 @@ func (x *execution) serve(ctx context.Context, a planner.Action) error {
 	if err != nil {
 		return err
 	}
-	p := placement{id: id, mayEnd: a.Condition == planner.RunningOrHealthy}
+	p := &placement{id: id, mayEnd: a.Condition == planner.RunningOrHealthy}
 	if a.ContainerID != "" {
 		p.restarts = v.Restarts
 	}

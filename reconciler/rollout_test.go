@@ -257,6 +257,20 @@ func TestAContainerThatEndsWhileItIsWatchedFailsTheRollout(t *testing.T) {
 	}
 }
 
+func TestARolloutWaitsForWhatEndedWithItsShim(t *testing.T) {
+	h := newHost(t)
+	config := byFile(spec.StartFirst, spec.Pause)
+	h.up(stackOf("one", rolling(1, "v1", "/data/seed", config)))
+	var once sync.Once
+	_, err := h.Up(h.Context(), stackOf("one", rolling(1, "v2", "/data/seed", config)), UpOptions{}, func(e Event) {
+		if e.Kind == "start" && e.Action.Kind == planner.ServeContainer {
+			once.Do(func() { h.KillShim("one") })
+		}
+	})
+	h.Must(err)
+	h.Eventually("the new version serves", func() bool { return h.versions() == "one-web-1 v2" })
+}
+
 // TestARolloutCutShortAnywhereIsFinished ends a start-first rollout after each of its actions, lets another daemon take
 // over, and finishes it.
 func TestARolloutCutShortAnywhereIsFinished(t *testing.T) {

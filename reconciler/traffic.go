@@ -124,7 +124,7 @@ func (r *Reconciler) arrive(s *stack, v runtime.View) {
 			k.arriving = false
 			k.mu.Unlock()
 		}()
-		if r.ready(r.ctx, placement{id: v.ID, restarts: v.Restarts}, nil) != nil {
+		if r.ready(r.ctx, &placement{id: v.ID, restarts: v.Restarts}, nil) != nil {
 			return // its next start arrives anew
 		}
 		if err := r.serve(r.ctx, v.ID); err != nil && r.ctx.Err() == nil {
