@@ -13,7 +13,7 @@ LDFLAGS   := -s -w -X main.version=$(VERSION)
 
 BUILD_DEBS := gcc libc6-dev libseccomp-dev pkg-config git ca-certificates
 RUN_DEBS   := nftables iproute2 curl git
-TEST_DEBS  := $(BUILD_DEBS) $(RUN_DEBS) gnupg openssh-client openssh-server nginx-light fcgiwrap docker-registry mmdebstrap skopeo crun busybox-static xz-utils e2fsprogs python3 procps util-linux
+TEST_DEBS  := $(BUILD_DEBS) $(RUN_DEBS) gnupg openssh-client openssh-server nginx-light fcgiwrap docker-registry mmdebstrap skopeo crun busybox-static xz-utils e2fsprogs btrfs-progs python3 procps util-linux
 
 .PHONY: all
 all: bin/stack bin/stack-shim ## build bin/stack and bin/stack-shim

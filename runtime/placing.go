@@ -43,7 +43,7 @@ func (e *Engine) Place(ctx context.Context, id, from string, sets []place.Set) (
 	}
 	defer unix.Close(root)
 	if !c.placing.of.Equal(v.State.Started) || v.State.Started.IsZero() {
-		if c.placing.owner, err = fileOwner(v.Dir); err != nil {
+		if c.placing.owner, err = e.fileOwner(&v); err != nil {
 			return place.Report{}, fmt.Errorf("container %s: %w", v.Name, err)
 		}
 		c.placing.of = v.State.Started
@@ -53,7 +53,7 @@ func (e *Engine) Place(ctx context.Context, id, from string, sets []place.Set) (
 		return place.Report{}, fmt.Errorf("the root folder of who asks: %w", err)
 	}
 	defer unix.Close(source)
-	report, err := place.Apply(ctx, root, source, c.placing.owner, sets)
+	report, err := place.Apply(ctx, root, source, c.placing.owner, v.ID[:8], sets)
 	if err != nil {
 		err = fmt.Errorf("container %s: %w", v.Name, err)
 	}
@@ -94,22 +94,17 @@ func (c *Container) openRoot() (int, View, error) {
 }
 
 // fileOwner is the user of a container's first process, as the host has it.
-func fileOwner(dir string) (place.Owner, error) {
-	data, err := os.ReadFile(filepath.Join(dir, bundle.ConfigName))
+func (e *Engine) fileOwner(v *View) (place.Owner, error) {
+	data, err := os.ReadFile(filepath.Join(v.Dir, bundle.ConfigName))
 	if err != nil {
 		return place.Owner{}, fmt.Errorf("the user of its files: %w", err)
 	}
-	var config struct {
-		Process struct{ User specs.User }
-		Linux   struct{ UIDMappings, GIDMappings []specs.LinuxIDMapping }
-	}
+	var config struct{ Process struct{ User specs.User } }
 	if err := json.Unmarshal(data, &config); err != nil {
 		return place.Owner{}, fmt.Errorf("the user of its files: %w", err)
 	}
-	return place.Owner{
-		UID: onHost(config.Process.User.UID, config.Linux.UIDMappings),
-		GID: onHost(config.Process.User.GID, config.Linux.GIDMappings),
-	}, nil
+	uids, gids := e.idMaps(&v.Record)
+	return place.Owner{UID: onHost(config.Process.User.UID, uids), GID: onHost(config.Process.User.GID, gids)}, nil
 }
 
 func onHost(id uint32, maps []specs.LinuxIDMapping) int {

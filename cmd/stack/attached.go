@@ -31,6 +31,7 @@ type attachment struct {
 	attach   []string        // services to show
 	names    []string        // of their containers, as prefixes show them
 	oneShot  map[string]bool // services whose success ends nothing
+	watching *watching       // nil without --watch; it begins when the up has ended
 	began    time.Time
 	progress ui.Progress
 	printer  *ui.LogPrinter
@@ -57,9 +58,9 @@ type outcome struct {
 // lastWords is how long the output of containers that have exited is waited for.
 const lastWords = 2 * time.Second
 
-func (c *cli) attachedUp(ctx context.Context, d *client.Client, request api.UpRequest, f upFlags, attach []string) error {
+func (c *cli) attachedUp(ctx context.Context, d *client.Client, request api.UpRequest, f upFlags, attach []string, w *watching) error {
 	a := &attachment{
-		c: c, d: d, f: f, request: request, attach: attach,
+		c: c, d: d, f: f, request: request, attach: attach, watching: w,
 		oneShot:  oneShots(request.Stack),
 		began:    time.Now(),
 		progress: c.progress("up"),
@@ -134,6 +135,10 @@ func (a *attachment) run(ctx context.Context) error {
 			for _, c := range o.result.Containers {
 				a.changed(c)
 			}
+			if a.watching != nil {
+				a.watching.attach(a.d)
+				a.others.Go(a.followFiles)
+			}
 		case c := <-a.changes:
 			a.changed(c)
 		case out := <-a.outputs:
@@ -148,7 +153,7 @@ func (a *attachment) run(ctx context.Context) error {
 			cancelUp()
 			return a.abort(ctx, *a.aborted)
 		}
-		if a.up == nil && a.allGone() {
+		if a.up == nil && a.watching == nil && a.allGone() {
 			return nil
 		}
 	}
@@ -166,6 +171,16 @@ func (a *attachment) watch() {
 	})
 	if a.streams.Err() == nil && err != nil {
 		a.lost <- err
+	}
+}
+
+// followFiles watches the files until the streams end.
+func (a *attachment) followFiles() {
+	if err := a.watching.run(a.streams); err != nil && a.streams.Err() == nil {
+		select {
+		case a.lost <- err:
+		case <-a.streams.Done():
+		}
 	}
 }
 

@@ -46,8 +46,8 @@ func (f *convergeFlags) define(cmd *cobra.Command) {
 	flags.BoolVarP(&f.renewVolumes, "renew-anon-volumes", "V", false, "Give recreated containers new anonymous volumes")
 	flags.StringVar(&f.pull, "pull", "policy", "Pull images: always, missing, never, or as the stack file's policy says")
 	flags.BoolVar(&f.quietPull, "quiet-pull", false, "Pull without progress")
-	flags.BoolVar(&f.build, "build", false, "Build images (not supported yet)")
-	flags.BoolVar(&f.noBuild, "no-build", false, "Accepted: nothing is built")
+	flags.BoolVar(&f.build, "build", false, "Make images anew by the commands of x-stack build")
+	flags.BoolVar(&f.noBuild, "no-build", false, "Don't make images that are missing")
 	flags.IntVarP(&f.timeout, "timeout", "t", 0, "Seconds that a container has to stop")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "Go on without being asked (see --confirm)")
 }
@@ -64,8 +64,6 @@ func (f *convergeFlags) check(cmd *cobra.Command) error {
 	switch {
 	case f.build && f.noBuild:
 		return errors.New("--build and --no-build are incompatible")
-	case f.build:
-		return errors.New("--build: image builds are not supported yet; build the images elsewhere and give the services `image:`")
 	case f.forceRecreate && f.noRecreate:
 		return errors.New("--force-recreate and --no-recreate are incompatible")
 	case f.recreateDeps && f.noRecreate:

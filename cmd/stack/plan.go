@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -54,6 +55,9 @@ changes its meaning.`,
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := show.check(); err != nil {
 				return err
+			}
+			if f.build {
+				return errors.New("--build: planning builds nothing; what `up --build` does depends on the images that it builds")
 			}
 			return f.check(cmd)
 		},

@@ -143,7 +143,7 @@ func words(line string) []string {
 func TestCommandLinesThatCantBeObeyedAreRefused(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
 		{"up --build", "image builds are not supported yet"},
-		{"up --watch", "--watch is not supported yet"},
+		{"up --watch", "none of the selected services is configured for watch"},
 		{"up --force-recreate --no-recreate", "--force-recreate and --no-recreate are incompatible"},
 		{"up --wait --abort-on-container-exit", "--wait cannot be combined"},
 		{"up -d --exit-code-from web", "--detach cannot be combined"},
@@ -172,7 +172,7 @@ func TestCommandLinesThatCantBeObeyedAreRefused(t *testing.T) {
 		{"up --progress plain", "--progress stands before the verb: stack --progress ... up"},
 		{"--dry-run pull", "`stack pull` has no plan to show"},
 		{"volume prune --dry-run", "has no plan to show"},
-		{"up -w -d", "--watch is not supported yet"},
+		{"up -w -d", "--watch cannot be combined with --detach"},
 		{"-f nowhere.yaml up", "nowhere.yaml"},
 	} {
 		t.Run(c.line, func(t *testing.T) {

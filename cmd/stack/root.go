@@ -10,7 +10,7 @@ import (
 )
 
 // later are the verbs of `docker compose` that stack has not yet.
-var later = []string{"attach", "bridge", "build", "commit", "convert", "cp", "events", "export", "publish", "push", "stats", "top", "volumes", "wait", "watch"}
+var later = []string{"attach", "bridge", "build", "commit", "convert", "cp", "events", "export", "publish", "push", "stats", "top", "volumes", "wait"}
 
 func (c *cli) rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -58,7 +58,7 @@ func (c *cli) rootCommand() *cobra.Command {
 		c.upCommand(), c.downCommand(), c.planCommand(), c.diffCommand(), c.historyCommand(), c.jobCommand(), c.rollbackCommand(), c.psCommand(), c.healthCommand(), c.logsCommand(), c.execCommand(), c.runCommand(),
 		c.statusCommand(), c.suspendCommand(), c.resumeCommand(),
 		c.configCommand(), c.createCommand(), c.startCommand(), c.stopCommand(), c.restartCommand(), c.killCommand(), c.rmCommand(),
-		c.pauseCommand(), c.unpauseCommand(), c.scaleCommand(), c.pullCommand(), c.portCommand(), c.imagesCommand(), c.lsCommand(),
+		c.pauseCommand(), c.unpauseCommand(), c.scaleCommand(), c.pullCommand(), c.watchCommand(), c.portCommand(), c.imagesCommand(), c.lsCommand(),
 	} {
 		cmd.GroupID = "stack"
 		root.AddCommand(cmd)

@@ -70,7 +70,7 @@ func (c *cli) upCommand() *cobra.Command {
 	flags.BoolVar(&f.noColor, "no-color", false, "Output without colours")
 	flags.BoolVar(&f.noPrefix, "no-log-prefix", false, "Output without the containers' names")
 	flags.BoolVar(&f.timestamps, "timestamps", false, "Output with times")
-	flags.BoolVarP(&f.watch, "watch", "w", false, "Watch source files (not supported yet)")
+	flags.BoolVarP(&f.watch, "watch", "w", false, "Watch source files and have the containers follow, as `stack watch` does")
 	flags.StringVar(&f.plan, "plan", "", "Do what `stack plan -o FILE` saved, and refuse when what that was made from has moved since")
 	flags.BoolVar(&f.confirm, "confirm", false, "Show the plan and ask first")
 	flags.BoolVar(&f.menu, "menu", false, "Shortcuts while attached (not supported)")
@@ -89,8 +89,12 @@ func (f *upFlags) check(cmd *cobra.Command) error {
 		f.detach = true
 	}
 	switch {
-	case f.watch:
-		return errors.New("--watch is not supported yet; run `stack up` again after a change")
+	case f.watch && (f.detach || f.noStart):
+		return errors.New("--watch cannot be combined with --detach, --wait or --no-start; use `stack watch`")
+	case f.watch && (f.abortOnExit || f.abortOnFailure):
+		return errors.New("--watch cannot be combined with --abort-on-container-exit, --abort-on-container-failure or --exit-code-from: it restarts containers by itself")
+	case f.watch && f.plan != "":
+		return errors.New("--watch cannot be combined with --plan: it follows the stack file")
 	case f.menu:
 		return errors.New("--menu is not supported; use other commands in another terminal")
 	case f.abortOnExit && f.abortOnFailure:
@@ -137,6 +141,13 @@ func (c *cli) up(ctx context.Context, f upFlags, services []string) error {
 	if err != nil {
 		return err
 	}
+	var w *watching
+	if f.watch {
+		if w, err = c.newWatching(ctx, watchFlags{prune: true}, f, services); err != nil {
+			return err
+		}
+		defer w.close()
+	}
 	d, err := c.daemon(ctx)
 	if err != nil {
 		return err
@@ -146,13 +157,16 @@ func (c *cli) up(ctx context.Context, f upFlags, services []string) error {
 		_, err := c.showPlan(ctx, d, request)
 		return err
 	}
+	if err := c.prepareImages(ctx, d, f.convergeFlags, stack, request.Options.Services); err != nil {
+		return err
+	}
 	if f.confirm {
 		if err := c.confirm(ctx, d, &request, f.yes); err != nil {
 			return err
 		}
 	}
 	if !f.detach && !f.noStart {
-		return c.attachedUp(ctx, d, request, f, attach)
+		return c.attachedUp(ctx, d, request, f, attach, w)
 	}
 	progress := c.progress("up")
 	defer progress.Close()

@@ -190,7 +190,7 @@ func readlink(dir int, name string) (string, error) {
 // renamed has make put something under a temporary name, and then renames it over name. A name that a killed daemon left
 // behind is taken away: only one Apply at a time works on a container.
 func (w *worker) renamed(dir int, name string, make func(temporary string) error) error {
-	temporary := temporaryName(name)
+	temporary := temporaryName(name, w.set.mark)
 	err := make(temporary)
 	if errors.Is(err, unix.EEXIST) {
 		if err = unix.Unlinkat(dir, temporary, 0); err == nil {
@@ -214,8 +214,8 @@ func (w *worker) renamed(dir int, name string, make func(temporary string) error
 }
 
 // temporaryName is hidden, and the same for the same name; long names are cut, as the kernel has a limit.
-func temporaryName(name string) string {
-	return "." + name[:min(len(name), 200)] + ".stack-sync"
+func temporaryName(name, mark string) string {
+	return "." + name[:min(len(name), 200)] + ".stack-" + mark
 }
 
 // remove removes what the host has no more, folders with all in them.

@@ -33,6 +33,8 @@ type Set struct {
 	Paths  []string
 	// Keep tells of a path below Target whether it survives the removal of the folder it is in; nil keeps nothing.
 	Keep func(path string) bool
+
+	mark string
 }
 
 // Report is what was done.
@@ -59,9 +61,11 @@ const maxFailures = 20
 
 // Apply makes the sets' paths in the container what they are below from, which is the host's root as the one who asks
 // sees it. The error is of what makes going on pointless: no space, a read-only root, ctx.
-func Apply(ctx context.Context, root, from int, owner Owner, sets []Set) (Report, error) {
+// What is not finished has mark in its name: two containers may share a volume.
+func Apply(ctx context.Context, root, from int, owner Owner, mark string, sets []Set) (Report, error) {
 	var report Report
 	for i := range sets {
+		sets[i].mark = mark
 		if err := apply(ctx, root, from, owner, &sets[i], &report); err != nil {
 			return report, err
 		}

@@ -73,7 +73,7 @@ func (f *fixture) apply(target string, paths ...string) (place.Report, error) {
 	from, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY, 0)
 	f.must(err)
 	defer unix.Close(from)
-	return place.Apply(context.Background(), root, from, f.owner, []place.Set{{Source: f.src, Target: target, Paths: paths, Keep: f.keep}})
+	return place.Apply(context.Background(), root, from, f.owner, "sync", []place.Set{{Source: f.src, Target: target, Paths: paths, Keep: f.keep}})
 }
 
 func (f *fixture) sync(target string, paths ...string) place.Report {
