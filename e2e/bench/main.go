@@ -1,6 +1,6 @@
 // Bench measures Stack side by side with a Docker engine and its Compose, and with the bare runtime, in one run:
 //
-//	go run ./e2e/bench [-n 1,10,50,200] [-runs 5] [-who stack,docker,crun] [-scale 500] [-drift 10]
+//	go run ./e2e/bench [-n 1,10,50,200] [-runs 5] [-who stack,docker,crun] [-scale 500] [-drift 10] [-watch 5]
 //
 // Each contender gets a machine of its own (e2e/host), one after the other. Times are wall seconds, the minimum and in
 // brackets the median of the runs; ratios compare minima. Everything is taken down at the end.
@@ -34,21 +34,22 @@ type contender interface {
 }
 
 func main() {
-	counts := flag.String("n", "1,10,50,200", "numbers of services")
+	counts := flag.String("n", "1,10,50,200", "numbers of services; empty: none")
 	runs := flag.Int("runs", 5, "runs of each, fewer for the large ones")
 	who := flag.String("who", "stack,docker,crun", "contenders")
 	drift := flag.Int("drift", 10, "times each kind of damage is done; 0: none")
 	scale := flag.Int("scale", 500, "services of the large stack; 0: none")
+	bursts := flag.Int("watch", 5, "bursts of files in watch mode, after 200 saves; 0: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *counts, *runs, *scale, *drift, strings.Split(*who, ",")); err != nil {
+	if err := run(ctx, *counts, *runs, *scale, *drift, *bursts, strings.Split(*who, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, counts string, runs, scale, drift int, who []string) error {
+func run(ctx context.Context, counts string, runs, scale, drift, bursts int, who []string) error {
 	var sizes []int
 	for word := range strings.FieldsFuncSeq(counts, func(r rune) bool { return r == ',' }) {
 		n, err := strconv.Atoi(word)
@@ -64,16 +65,24 @@ func run(ctx context.Context, counts string, runs, scale, drift int, who []strin
 	defer images.remove()
 	results := newTable()
 	for _, c := range []contender{&stack{}, &docker{}} {
-		if !slices.Contains(who, c.name()) {
+		if len(sizes) == 0 || !slices.Contains(who, c.name()) {
 			continue
 		}
 		if err := measure(ctx, c, images, sizes, runs, results); err != nil {
 			return fmt.Errorf("%s: %w", c.name(), err)
 		}
 	}
-	if slices.Contains(who, "crun") {
+	if len(sizes) > 0 && slices.Contains(who, "crun") {
 		if err := measureBare(ctx, images, sizes, runs, results); err != nil {
 			return fmt.Errorf("crun: %w", err)
+		}
+	}
+	for _, w := range []watcher{&stack{}, &docker{}} {
+		if bursts == 0 || !slices.Contains(who, w.name()) {
+			continue
+		}
+		if err := measureWatch(ctx, w, images, bursts, results); err != nil {
+			return fmt.Errorf("%s: watch: %w", w.name(), err)
 		}
 	}
 	if drift > 0 && slices.Contains(who, "stack") {

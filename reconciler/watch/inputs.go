@@ -23,6 +23,9 @@ type Inputs struct {
 // settling is how long files must have been quiet: several are often saved at once.
 const settling = 20 * time.Millisecond
 
+// tick is how coarse the clock is that files' times come from.
+const tick = 10 * time.Millisecond
+
 // NewInputs watches nothing yet.
 func NewInputs() (*Inputs, error) {
 	watcher, err := fsnotify.NewBufferedWatcher(256)
@@ -56,7 +59,7 @@ func (in *Inputs) Set(files []string, loaded time.Time) error {
 		return err
 	}
 	for _, s := range in.files {
-		if changed := time.Unix(s.ctime.Unix()); s.mode.IsRegular() && changed.After(loaded) {
+		if changed := time.Unix(s.ctime.Unix()); s.mode.IsRegular() && changed.After(loaded.Add(-tick)) {
 			in.tell()
 		}
 	}

@@ -34,6 +34,7 @@ type tree struct {
 	mu      sync.Mutex
 	known   map[string]stamp // what is there
 	pending map[string]*change
+	marked  time.Time // when a path was last marked
 }
 
 // change is a path that is to be looked at.
@@ -218,6 +219,27 @@ func (t *tree) markLocked(path string, sure bool) {
 		t.pending[path] = c
 	}
 	c.sure = c.sure || sure
+	t.marked = time.Now()
+}
+
+const (
+	// many is how many pending paths make a burst, such as a checkout. What comes in one is gathered until it pauses: files
+	// are not placed again and again while they are made, and their maker gets the processor.
+	many = 8
+	// pause ends a burst, and longestBurst is how long a burst that does not pause is gathered.
+	pause        = 8 * time.Millisecond
+	longestBurst = 200 * time.Millisecond
+)
+
+// gathering tells until when to wait with a look at what is pending; zero is not at all. A single save never waits.
+func (t *tree) gathering(since time.Time) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if len(t.pending) < many || now.Sub(t.marked) >= pause || now.Sub(since) >= longestBurst {
+		return time.Time{}
+	}
+	return t.marked.Add(pause)
 }
 
 // scan watches a folder and all below it, and marks what is new or changed. Of a file it takes the stamp.

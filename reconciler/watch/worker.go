@@ -62,7 +62,7 @@ func (w *worker) run(ctx context.Context, containers <-chan Container, services 
 			<-w.running // it ends with ctx
 		}
 	}()
-	var next time.Time
+	var next, burst time.Time // when to look next, and since when changes are gathered
 	for {
 		if at := w.soonest(next); !at.IsZero() {
 			timer.Reset(time.Until(at))
@@ -81,6 +81,13 @@ func (w *worker) run(ctx context.Context, containers <-chan Container, services 
 		case <-w.tree.wake:
 		case <-timer.C:
 		}
+		if burst.IsZero() {
+			burst = time.Now()
+		}
+		if next = w.tree.gathering(burst); !next.IsZero() {
+			continue
+		}
+		burst = time.Time{}
 		var changes []ready
 		if changes, next = w.tree.look(time.Now(), await); len(changes) > 0 {
 			w.act(ctx, changes)
