@@ -303,14 +303,15 @@ func TestActionsComeOnceWhenFilesAreQuiet(t *testing.T) {
 		spec.WatchRule{Action: spec.WatchSyncExec, Path: "html", Target: "/html", Exec: &spec.WatchExec{Command: []string{"reload"}}},
 		spec.WatchRule{Action: spec.WatchRestart, Path: "flags"},
 		spec.WatchRule{Action: spec.WatchRebuild, Path: "package.json"})
-	b.sh("mkdir conf; for i in $(seq 300); do echo $i > conf/$i; done")
+	// Renamed into place, so that no pause of a busy machine comes between two files.
+	b.sh("mkdir ../new; for i in $(seq 300); do echo $i > ../new/$i; done; cp -r ../new ../newer; mv ../new conf")
 	b.done("restart web")
-	b.sh("mkdir html; for i in $(seq 300); do echo $i > html/$i; done")
+	b.sh("mv ../newer html")
 	b.done("restart web", "exec web reload")
 	if got := listing(b.root + "/html"); got != listing(b.src+"/html") {
 		t.Error("the command ran before all files were there")
 	}
-	b.sh("echo 1 > flags; echo 2 > package.json")
+	b.sh("mkdir ../both; echo 1 > ../both/flags; echo 2 > ../both/package.json; mv ../both/* .")
 	b.done("restart web", "exec web reload", "rebuild web") // what is rebuilt is not restarted as well
 	b.sh("touch -a conf/1; cat conf/* > /dev/null")         // read, not changed
 	b.sh("echo 3 > flags")
