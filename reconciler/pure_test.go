@@ -233,3 +233,23 @@ func TestVolumesThatGoWithTheirContainer(t *testing.T) {
 		}
 	}
 }
+
+func TestWhyAContainerDidNotEndByItself(t *testing.T) {
+	ended := func(intent runtime.Intent, state shim.State) runtime.View {
+		state.Status = shim.Exited
+		return runtime.View{Record: runtime.Record{Intent: intent}, State: state}
+	}
+	for situation, c := range map[string]struct {
+		v    runtime.View
+		want string
+	}{
+		"by itself":                       {ended(runtime.IntentRun, shim.State{ExitCode: 1}), ""},
+		"killed by somebody":              {ended(runtime.IntentRun, shim.State{ExitCode: 137, Killed: true}), "killed from outside"},
+		"with its shim":                   {ended(runtime.IntentRun, shim.State{Error: runtime.ShimLost}), "its shim was killed"},
+		"stopped, after its grace period": {ended(runtime.IntentStop, shim.State{ExitCode: 137, Killed: true}), ""},
+	} {
+		if got := broken(c.v); got != c.want {
+			t.Errorf("%s: %q, want %q", situation, got, c.want)
+		}
+	}
+}

@@ -133,10 +133,11 @@ func shouldRestart(v runtime.View) bool {
 	return policy.MaxAttempts == 0 || v.Attempts < policy.MaxAttempts
 }
 
-// broken is why a container that ended did not end by itself; empty when it did, or its host went down.
+// broken is why a container that was to run did not end by itself; empty when it did, or its host went down. What is stopped
+// may have been killed too, after its grace period, by whoever stopped it.
 func broken(v runtime.View) string {
 	switch {
-	case v.Running():
+	case v.Running(), v.Intent == runtime.IntentStop:
 		return ""
 	case v.State.Error == runtime.ShimLost:
 		return "its shim was killed"
