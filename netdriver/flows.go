@@ -13,18 +13,21 @@ import (
 
 // staleFlows matches UDP flows that their own packets would keep alive in the kernel though the rules say otherwise: those
 // to a backend that went, and those without translation to a port from before it was published. TCP connections end by
-// themselves.
+// themselves, but for those of containers that are gone.
 type staleFlows struct {
-	hosts    map[netip.AddrPort]bool
-	any      map[uint16]bool
-	targets  map[netip.AddrPort]bool
-	virtual  map[netip.Addr]bool // containers that all ports of a virtual address led to
+	hosts   map[netip.AddrPort]bool
+	any     map[uint16]bool
+	targets map[netip.AddrPort]bool
+	virtual map[netip.Addr]bool // containers that all ports of a virtual address led to
+	// ended are the ports of containers that are gone altogether: a client that comes back with the port of a connection that
+	// was just closing would be sent to them, until the kernel forgets it by itself.
+	ended    map[netip.AddrPort]bool
 	families map[netlink.InetFamily]bool
 }
 
 // stale finds what a change makes of the flows; backends that stay keep theirs. It is asked before the change is made true.
 func (f fronts) stale(c frontChange) staleFlows {
-	s := staleFlows{map[netip.AddrPort]bool{}, map[uint16]bool{}, map[netip.AddrPort]bool{}, map[netip.Addr]bool{}, map[netlink.InetFamily]bool{}}
+	s := staleFlows{map[netip.AddrPort]bool{}, map[uint16]bool{}, map[netip.AddrPort]bool{}, map[netip.Addr]bool{}, map[netip.AddrPort]bool{}, map[netlink.InetFamily]bool{}}
 	for id, next := range c.members {
 		stays := map[firewall.Mapping]bool{}
 		for _, m := range next.mappings {
@@ -33,6 +36,10 @@ func (f fronts) stale(c frontChange) staleFlows {
 		for _, m := range f.members[id].mappings {
 			if !stays[m] {
 				s.add(m, true)
+			}
+			if len(next.mappings) == 0 && m.Protocol == "tcp" {
+				s.ended[m.Target] = true
+				s.families[family(m)] = true
 			}
 		}
 	}
@@ -57,18 +64,28 @@ func (s staleFlows) add(m firewall.Mapping, gone bool) {
 	default:
 		s.any[m.Host.Port()] = true
 	}
-	s.families[map[bool]netlink.InetFamily{true: unix.AF_INET, false: unix.AF_INET6}[m.Target.Addr().Is4()]] = true
+	s.families[family(m)] = true
+}
+
+func family(m firewall.Mapping) netlink.InetFamily {
+	if m.Target.Addr().Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
 func (s staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if flow.Forward.Protocol != unix.IPPROTO_UDP {
+	if flow.Forward.Protocol != unix.IPPROTO_UDP && flow.Forward.Protocol != unix.IPPROTO_TCP {
 		return false
 	}
 	dst, _ := netip.AddrFromSlice(flow.Forward.DstIP)
 	to := netip.AddrPortFrom(dst.Unmap(), flow.Forward.DstPort)
 	src, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
 	from := netip.AddrPortFrom(src.Unmap(), flow.Reverse.SrcPort)
+	if flow.Forward.Protocol == unix.IPPROTO_TCP {
+		return to != from && s.ended[from]
+	}
 	if to != from {
 		return s.targets[from] || s.virtual[from.Addr()]
 	}
