@@ -78,7 +78,7 @@ func TestFollowingAServicesLogLosesAndDoublesNothingWhenTheDaemonIsKilled(t *tes
 	}
 	t.Logf("%d lines, %.0f a second", lines, lines/last.Sub(first).Seconds())
 	for what, script := range map[string]string{"what was followed": `cat followed`, "the log": `stack logs --no-log-prefix a`} {
-		equal(t, what, h.Sh(script+fmt.Sprintf(` | awk '$1 != NR-1 { print "line " NR " is " $0; exit } END { print NR }'`)), fmt.Sprint(lines))
+		equal(t, what, h.Sh(script+` | awk '$1 != NR-1 { print "line " NR " is " $0; exit } END { print NR }'`), fmt.Sprint(lines))
 	}
 }
 

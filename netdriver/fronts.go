@@ -112,11 +112,16 @@ func (f fronts) commit(c frontChange) {
 func (f fronts) all(have []firewall.Mapping) frontChange {
 	c := frontChange{entered: map[firewall.Mapping][]firewall.Mapping{}}
 	lists := byFront(have)
+	known := func(front firewall.Mapping) { // one that the kernel has nothing of is a front as well
+		if _, ok := lists[front]; !ok {
+			lists[front] = nil
+		}
+	}
 	for front := range f.entered {
-		lists[front] = lists[front] // a front that the kernel has nothing of is one as well
+		known(front)
 	}
 	for front := range f.behind {
-		lists[front] = lists[front]
+		known(front)
 	}
 	for front, list := range lists {
 		var candidates []backend

@@ -50,7 +50,7 @@ func (r *Reconciler) wakeMounted() {
 				continue
 			}
 			asked = append(asked, name)
-			if c, err := r.volumes.Observe(name); err == nil && len(c.Drift)+len(c.Damage) > 0 {
+			if c, err := r.volumes.Observe(name, true); err == nil && len(c.Drift)+len(c.Damage) > 0 {
 				stacks = append(stacks, v.Stack)
 				break
 			}

@@ -137,10 +137,11 @@ func (r *Reconciler) observeNetworks(ctx context.Context, o *planner.Observed, d
 
 // observeVolumes looks at the volumes that the stack asks for or mounts.
 func (r *Reconciler) observeVolumes(o *planner.Observed, desired *spec.Stack, own []runtime.View) error {
-	mounted, declared := map[string]bool{}, map[string]bool{}
+	mounted, used, declared := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, v := range own {
 		for _, name := range v.Volumes {
 			mounted[name] = true
+			used[name] = used[name] || v.Running()
 		}
 	}
 	names := maps.Clone(mounted)
@@ -159,7 +160,7 @@ func (r *Reconciler) observeVolumes(o *planner.Observed, desired *spec.Stack, ow
 			seen.Stack, seen.Digest = vol.Stack, vol.Labels[labelHash]
 		}
 		if mounted[name] {
-			condition, err := r.volumes.Observe(name)
+			condition, err := r.volumes.Observe(name, used[name])
 			if err != nil {
 				return err
 			}

@@ -14,8 +14,8 @@ type Condition struct {
 	Damage []string // is gone: nobody but who keeps its data elsewhere can bring it back
 }
 
-// Observe looks at a volume that containers mount. It touches nothing.
-func (s *Store) Observe(name string) (c Condition, err error) {
+// Observe looks at a volume that containers mount, used says whether by a process that lives. It touches nothing.
+func (s *Store) Observe(name string, used bool) (c Condition, err error) {
 	data := filepath.Join(s.folder(name), dataName)
 	if _, err := os.Lstat(data); errors.Is(err, fs.ErrNotExist) {
 		c.Damage = append(c.Damage, "the folder with its data was removed")
@@ -36,7 +36,7 @@ func (s *Store) Observe(name string) (c Condition, err error) {
 	}
 	if w, ok := backend.(interface {
 		Attached(Volume) (bool, error)
-	}); ok && backend.Foreign(v) && len(s.Users(name)) > 0 {
+	}); ok && backend.Foreign(v) && used {
 		attached, err := w.Attached(v)
 		if err != nil {
 			return c, fmt.Errorf("volume %s: %w", name, err)

@@ -42,7 +42,6 @@ type change struct {
 	since time.Time
 	sure  bool      // changed for certain; else only when its stamp differs
 	gone  time.Time // when it was first found to be absent
-	waits bool      // for its writer to close it
 }
 
 // rescanEvery is how often all is looked at while not all can be watched.

@@ -20,7 +20,7 @@ type Schedule struct {
 	location *time.Location
 }
 
-var parser = cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
+var parser = cron.MustNewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 
 // Parse reads an expression and the name of its time zone; an empty one is the host's.
 func Parse(expression, zone string) (Schedule, error) {
