@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// Each test and golden file that BEHAVIOURS.md names as a proof is there.
+// Each test and golden file that planner/BEHAVIOURS.md names as a proof is there.
 func TestEachBehaviourNamesProofsThatAreThere(t *testing.T) {
 	root := filepath.Join("..", "..")
-	page, err := os.ReadFile(filepath.Join(root, "BEHAVIOURS.md"))
+	page, err := os.ReadFile(filepath.Join(root, "planner", "BEHAVIOURS.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
