@@ -2,6 +2,7 @@ package logs
 
 import (
 	"encoding/json"
+	"maps"
 	"time"
 	"unicode/utf8"
 )
@@ -70,4 +71,12 @@ func encodeAttrs(attrs map[string]string) []byte {
 		return nil // a map of strings always encodes
 	}
 	return append([]byte(`,"attrs":`), b...)
+}
+
+// markAttrs encodes attributes with one more.
+func markAttrs(attrs map[string]string, mark [2]string) []byte {
+	marked := map[string]string{}
+	maps.Copy(marked, attrs)
+	marked[mark[0]] = mark[1]
+	return encodeAttrs(marked)
 }

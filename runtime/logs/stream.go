@@ -1,29 +1,23 @@
 package logs
 
-import (
-	"bytes"
-	"maps"
-)
+import "bytes"
 
 // Stream cuts one output of a container into lines.
 type Stream struct {
-	w     *Writer
-	name  string
-	attrs []byte // encoded
-	rest  []byte // an unfinished line, at most MaxLine
+	w    *Writer
+	name string
+	mark [2]string // an attribute of its own, with its value
+	rest []byte    // an unfinished line, at most MaxLine
 	// lines is reused between calls.
 	lines [][]byte
 }
 
 // Stream returns the writer's end for one output: Stdout or Stderr.
-func (w *Writer) Stream(name string) *Stream { return &Stream{w: w, name: name, attrs: w.attrs} }
+func (w *Writer) Stream(name string) *Stream { return &Stream{w: w, name: name} }
 
 // Marked is a Stream whose entries carry one more attribute: the output of a hook beside that of the container.
 func (w *Writer) Marked(name, attr, value string) *Stream {
-	attrs := map[string]string{}
-	maps.Copy(attrs, w.config.Attrs)
-	attrs[attr] = value
-	return &Stream{w: w, name: name, attrs: encodeAttrs(attrs)}
+	return &Stream{w: w, name: name, mark: [2]string{attr, value}}
 }
 
 // Write logs the complete lines in p and keeps the rest for the next call. p may be reused afterwards. An error means
@@ -50,7 +44,7 @@ func (s *Stream) Write(p []byte) error {
 		s.lines = append(s.lines, line)
 		p = p[end:]
 	}
-	err := s.w.write(s.name, s.attrs, s.lines)
+	err := s.w.write(s, s.lines)
 	clear(s.lines)
 	if cap(s.lines) > 64 {
 		s.lines = nil
@@ -66,5 +60,5 @@ func (s *Stream) Flush() error {
 	}
 	line := s.rest
 	s.rest = nil
-	return s.w.write(s.name, s.attrs, [][]byte{line})
+	return s.w.write(s, [][]byte{line})
 }

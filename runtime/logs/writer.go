@@ -114,7 +114,7 @@ func (w *Writer) Close() error {
 
 // write appends entries for the given lines by one write(2) for each file. A full disk loses them; the next entry that can be written
 // is preceded by one that says how many were lost.
-func (w *Writer) write(stream string, attrs []byte, lines [][]byte) error {
+func (w *Writer) write(s *Stream, lines [][]byte) error {
 	if len(lines) == 0 {
 		return nil
 	}
@@ -128,6 +128,10 @@ func (w *Writer) write(stream string, attrs []byte, lines [][]byte) error {
 			w.lost += len(lines)
 			return err
 		}
+	}
+	attrs := w.attrs
+	if s.mark[0] != "" {
+		attrs = markAttrs(w.config.Attrs, s.mark)
 	}
 	b := w.buf[:0]
 	if w.lost > 0 {
@@ -147,7 +151,7 @@ func (w *Writer) write(stream string, attrs []byte, lines [][]byte) error {
 	}
 	for _, line := range lines {
 		before := len(b)
-		b = appendEntry(b, stream, line, attrs, w.stamp())
+		b = appendEntry(b, s.name, line, attrs, w.stamp())
 		if held > 0 && w.config.MaxSize > 0 && w.size+int64(len(b)) > w.config.MaxSize {
 			// a burst fills more than one file: this entry begins the next
 			next := bytes.Clone(b[before:])
