@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"encoding/json"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -87,11 +88,18 @@ func (h *host) finish() {
 // down removes a stack with its volumes.
 func (h *host) down(name string) {
 	h.Helper()
-	_, err := h.Do(h.Context(), name, nil, func(o *planner.Observed, d *spec.Stack) (planner.Plan, error) {
-		return planner.Down(o, d, planner.DownOptions{Volumes: true, RemoveOrphans: true, Timeout: &zero})
-	}, nil)
+	_, err := h.Down(h.Context(), name, nil, planner.DownOptions{Volumes: true, RemoveOrphans: true, Timeout: &zero}, nil)
 	h.Must(err)
 	h.Must(h.Forget(h.Context(), name))
+}
+
+// Up takes a stack as requests bring it: it is the reconciler's own, whatever the test does with it afterwards.
+func (h *host) Up(ctx context.Context, desired *spec.Stack, opts UpOptions, sink Sink) (int, error) {
+	data, err := json.Marshal(desired)
+	h.Must(err)
+	own := &spec.Stack{}
+	h.Must(json.Unmarshal(data, own))
+	return h.Reconciler.Up(ctx, own, opts, sink)
 }
 
 // service is a service of the host's image.

@@ -69,10 +69,7 @@ func (s gitopsStacks) told(ctx context.Context, err error) error {
 }
 
 func (s gitopsStacks) Down(ctx context.Context, name string, volumes bool) error {
-	down := func(o *planner.Observed, d *spec.Stack) (planner.Plan, error) {
-		return planner.Down(o, d, planner.DownOptions{Volumes: volumes, RemoveOrphans: true})
-	}
-	_, err := s.b.reconciler.Do(ctx, name, nil, down, nil)
+	_, err := s.b.reconciler.Down(ctx, name, nil, planner.DownOptions{Volumes: volumes, RemoveOrphans: true}, nil)
 	if err == nil {
 		err = s.b.reconciler.Forget(ctx, name)
 	}
