@@ -137,7 +137,7 @@ func (w *worker) touch(dir int, name string, st, old *unix.Stat_t) error {
 	if old.Mode == st.Mode {
 		w.report.Unchanged++
 	} else {
-		if err := unix.Fchmodat(dir, name, st.Mode&0o7777, 0); err != nil {
+		if err := chmod(dir, name, unix.S_IFREG, st.Mode&0o7777); err != nil {
 			return err
 		}
 		w.report.Written++

@@ -137,7 +137,7 @@ func (w *worker) folder(rel, target string, source *unix.Stat_t) error {
 	}
 	if absent(err) {
 		if err = unix.Mkdirat(up, name, 0o700); err == nil {
-			err = unix.Fchmodat(up, name, source.Mode&0o7777, 0)
+			err = chmod(up, name, unix.S_IFDIR, source.Mode&0o7777)
 		}
 		w.report.Written++
 		return err
@@ -150,7 +150,7 @@ func (w *worker) folder(rel, target string, source *unix.Stat_t) error {
 		return nil
 	}
 	w.report.Written++
-	return unix.Fchmodat(up, name, source.Mode&0o7777, 0)
+	return chmod(up, name, unix.S_IFDIR, source.Mode&0o7777)
 }
 
 // link makes a symbolic link with the host's text, wherever that leads.
