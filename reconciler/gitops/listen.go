@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"time"
 
@@ -66,7 +67,15 @@ func (c *Controller) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /hooks/{name}", c.hooks)
 	if c.opts.Metrics != nil {
-		mux.Handle("GET /metrics", c.opts.Metrics)
+		mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+			// The listener may be open to the world, for webhooks: what repositories there are is not for it.
+			from, err := netip.ParseAddrPort(r.RemoteAddr)
+			if a := from.Addr().Unmap(); err != nil || !a.IsLoopback() && !a.IsPrivate() {
+				http.NotFound(w, r)
+				return
+			}
+			c.opts.Metrics.ServeHTTP(w, r)
+		})
 	}
 	return mux
 }

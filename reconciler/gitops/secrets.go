@@ -139,7 +139,10 @@ func encryptedText(svc *spec.Service) string {
 }
 
 // hide notes decrypted values, so that no message shows them.
-func (x *attempt) hide(values ...string) { x.secret = append(x.secret, values...) }
+func (x *attempt) hide(values ...string) {
+	x.secret = append(x.secret, values...)
+	slices.SortFunc(x.secret, func(a, b string) int { return len(b) - len(a) }) // the longest first: one may be part of another
+}
 
 // keepEncrypted keeps a copy of an encrypted file, named by its content.
 func (x *attempt) keepEncrypted(data []byte) (string, error) {

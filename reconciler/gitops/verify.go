@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stack-run/stack/reconciler/gitops/source"
 	"github.com/stack-run/stack/reconciler/gitops/status"
 	"github.com/stack-run/stack/reconciler/gitops/trust"
 )
@@ -21,6 +22,11 @@ func (x *attempt) checkSignature(ctx context.Context) (string, *failure) {
 		return "", fetchFailure(err)
 	}
 	by, err := keys.Check(payload, signature, time.Now())
+	if err == nil && x.def.Verify.Tag && !source.TagIsOf(payload, x.rev) {
+		// It may pass: the tag may have been moved between asking and fetching.
+		err = fmt.Errorf("tag %s: %w: it is of another tag or commit", x.rev.Ref, trust.ErrSignature)
+		return "", &failure{status.Verified, status.BadSignature, err, false}
+	}
 	if err == nil {
 		return by, nil
 	}

@@ -111,6 +111,9 @@ func (a *Artifact) Fetch(ctx context.Context, rev Revision) (Revision, error) {
 	if _, err := os.Stat(a.list(rev.ID)); err == nil {
 		return rev, nil
 	}
+	if err := os.RemoveAll(a.Dir); err != nil { // what other revisions and failed attempts left
+		return rev, err
+	}
 	if err := os.MkdirAll(filepath.Join(a.Dir, "blobs"), 0o700); err != nil {
 		return rev, err
 	}
@@ -136,13 +139,20 @@ type unpacking struct {
 	a       *Artifact
 	entries map[string]Entry
 	size    int64
+	steps   int // of all paths
 }
 
+// What the paths of an artifact may come to: its headers are not content, and pack well.
+const (
+	longestPath = 4096
+	mostSteps   = 4_000_000
+)
+
 func (u *unpacking) archive(r io.Reader) (err error) {
-	before := u.size
+	size, steps := u.size, u.steps
 	defer func() {
 		if err != nil {
-			u.size = before // it may be tried again
+			u.size, u.steps = size, steps // it may be tried again
 		}
 	}()
 	for t := tar.NewReader(r); ; {
@@ -160,6 +170,9 @@ func (u *unpacking) archive(r io.Reader) (err error) {
 		}
 		if !filepath.IsLocal(name) {
 			return fmt.Errorf("%w: the path %q", ErrUnsafe, h.Name)
+		}
+		if u.steps += 1 + strings.Count(name, "/"); len(name) > longestPath || u.steps > mostSteps {
+			return fmt.Errorf("%w: too many files, or too deep", ErrTooLarge)
 		}
 		e := Entry{Path: name}
 		switch h.Typeflag {

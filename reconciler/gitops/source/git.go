@@ -66,10 +66,15 @@ func (g *Git) open(ctx context.Context) error {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(g.dir(), "HEAD")); err != nil {
-		if err := os.RemoveAll(g.dir()); err != nil {
+		// In its place only when it is whole: one that was cut off is no repository to git.
+		begun := g.dir() + ".new"
+		if err := errors.Join(os.RemoveAll(g.dir()), os.RemoveAll(begun)); err != nil {
 			return err
 		}
-		if _, err := g.run(ctx, nil, "init", "--quiet", "--bare", "--template=", g.dir()); err != nil {
+		if _, err := g.run(ctx, nil, "init", "--quiet", "--bare", "--template=", begun); err != nil {
+			return err
+		}
+		if err := os.Rename(begun, g.dir()); err != nil {
 			return err
 		}
 	}

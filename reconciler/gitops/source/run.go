@@ -1,7 +1,6 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -61,9 +60,29 @@ const settings = `[safe]
 // run executes git in the repository and returns its output. Whatever it starts ends with it, with ctx, and with this
 // process.
 func (g *Git) run(ctx context.Context, stdin io.Reader, args ...string) ([]byte, error) {
-	var out bytes.Buffer
+	var out answer
 	err := g.stream(ctx, stdin, &out, args...)
-	return out.Bytes(), err
+	if out.over { // git itself died of a broken pipe
+		return nil, fmt.Errorf("%w: it lists more files, or has longer messages, than anybody reads", ErrTooLarge)
+	}
+	return out.text, err
+}
+
+// maxAnswer bounds in bytes what git may answer, several times what the longest list of files needs: a few KB of objects can
+// stand for more than any memory holds.
+const maxAnswer = 256 << 20
+
+type answer struct {
+	text []byte
+	over bool
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.over = a.over || len(a.text)+len(p) > maxAnswer; a.over {
+		return 0, ErrTooLarge
+	}
+	a.text = append(a.text, p...)
+	return len(p), nil
 }
 
 func (g *Git) stream(ctx context.Context, stdin io.Reader, out io.Writer, args ...string) error {
@@ -159,8 +178,8 @@ func (g *Git) environment() ([]string, error) {
 		return nil, err
 	}
 	if header != "" {
-		// Scoped to the server: a redirect elsewhere doesn't get it.
 		config["http."+g.origin()+".extraHeader"] = header
+		config["http.followRedirects"] = "false" // git would take the header along to wherever it is sent
 	}
 	n := 0
 	for key, value := range config {

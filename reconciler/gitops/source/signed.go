@@ -1,6 +1,15 @@
 package source
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
+
+// TagIsOf tells whether a tag object is about the revision's commit, under the revision's name: a signature says nothing of
+// where a server shows the object.
+func TagIsOf(payload []byte, rev Revision) bool {
+	return bytes.HasPrefix(payload, []byte("object "+rev.ID+"\ntype commit\ntag "+strings.TrimPrefix(rev.Ref, "refs/tags/")+"\n"))
+}
 
 // splitCommit takes a commit object apart: git signs all of it but the header with the signature.
 func splitCommit(object []byte) (payload, signature []byte) {

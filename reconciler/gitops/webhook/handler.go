@@ -33,16 +33,15 @@ const (
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	from, _, _ := net.SplitHostPort(r.RemoteAddr) // empty is as good as any
 	limiter := h.limiter(from)
-	if limiter != nil && limiter.Tokens() < 1 {
-		h.Count("limited")
-		w.Header().Set("Retry-After", "60")
-		http.Error(w, "too many", http.StatusTooManyRequests)
-		return
-	}
 	name := r.PathValue("name")
 	err := Verify(r.Header, http.MaxBytesReader(w, r.Body, MaxBody), h.Secret(name))
 	var tooLong *http.MaxBytesError
 	switch {
+	case err != nil && limiter != nil && limiter.Tokens() < 1:
+		// Only forgeries are held off: behind a proxy all callers have one address.
+		h.Count("limited")
+		w.Header().Set("Retry-After", "60")
+		http.Error(w, "too many", http.StatusTooManyRequests)
 	case errors.As(err, &tooLong):
 		h.forged(from)
 		http.Error(w, "too long", http.StatusRequestEntityTooLarge)
