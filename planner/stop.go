@@ -39,7 +39,7 @@ func loopStarts(c *Container) bool {
 	case Created:
 		return !c.Stopped
 	case Exited:
-		return policyStarts(c, c.Spec.Restart)
+		return c.Due || policyStarts(c, c.Spec.Restart)
 	}
 	return false
 }

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"slices"
 
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/spec"
@@ -24,7 +25,13 @@ func (r *Reconciler) Down(ctx context.Context, name string, desired *spec.Stack,
 		return 0, err
 	}
 	if len(plan.Actions) > 0 {
-		if err := r.changeIntent(s, func(in *intent) { in.Down = &opts }); err != nil {
+		var volumes []string
+		for _, a := range plan.Actions {
+			if a.Kind == planner.RemoveVolume {
+				volumes = append(volumes, a.Name)
+			}
+		}
+		if err := r.changeIntent(s, func(in *intent) { in.Down, in.DownVolumes = &opts, volumes }); err != nil {
 			return 0, err
 		}
 	}
@@ -48,7 +55,7 @@ func (r *Reconciler) isDown(ctx context.Context, s *stack, opts planner.DownOpti
 		left[v.Service] = left[v.Service] || !v.OneOff
 	}
 	return r.changeIntent(s, func(in *intent) {
-		in.Down = nil
+		in.Down, in.DownVolumes = nil, nil
 		for name := range in.Services {
 			if !left[name] || len(opts.Services) == 0 {
 				delete(in.Services, name)
@@ -69,5 +76,8 @@ func (r *Reconciler) wishDown(ctx context.Context, s *stack, in *intent, desired
 	w := &wish{desired: desired, observed: observed, observe: in.Suspended}
 	w.after = func(ctx context.Context) error { return r.isDown(ctx, s, *in.Down) }
 	w.plan, err = planner.Down(observed, desired, *in.Down)
+	w.plan = w.plan.Without(func(a planner.Action) bool {
+		return a.Kind == planner.RemoveVolume && !slices.Contains(in.DownVolumes, a.Name)
+	})
 	return w, err
 }

@@ -148,7 +148,7 @@ func (f *files) look() {
 		}
 	}
 	for name := range stacks {
-		f.r.restate(f.r.stack(name))
+		f.r.spawn(func() { f.r.restate(f.r.stack(name)) }) // it waits for operations
 	}
 	if networks {
 		f.r.restateNetworks()

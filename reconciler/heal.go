@@ -8,6 +8,7 @@ import (
 
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
+	"github.com/stack-run/stack/runtime/shim"
 	"github.com/stack-run/stack/spec"
 )
 
@@ -34,6 +35,10 @@ func cure(svc *spec.Service) (spec.UnhealthyPolicy, bool) {
 func (m *monitoring) due(ctx context.Context) (time.Time, bool) {
 	v, err := m.r.engine.Get(m.id)
 	if err != nil {
+		return time.Time{}, false
+	}
+	if v.Intent != runtime.IntentRun || v.State.Status != shim.Running { // stopped or paused by a user
+		m.announce(ctx, time.Time{})
 		return time.Time{}, false
 	}
 	if v.Healing { // a restart was begun, and the daemon that began it is gone
@@ -93,7 +98,7 @@ func (m *monitoring) forgive(ctx context.Context) {
 // It returns false when there is nothing to restart.
 func (r *Reconciler) restartUnhealthy(ctx context.Context, m *monitoring) bool {
 	v, err := r.engine.Get(m.id)
-	if err != nil || !v.Running() || v.Intent != runtime.IntentRun {
+	if err != nil || v.State.Status != shim.Running || v.Intent != runtime.IntentRun {
 		return false
 	}
 	if !v.Healing {

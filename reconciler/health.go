@@ -101,6 +101,9 @@ func (r *Reconciler) monitor(s *stack, v runtime.View) {
 		m.set(ctx, planner.Starting)
 	}
 	r.spawn(func() { m.run(ctx) })
+	if v.Health == planner.Healthy {
+		r.arrive(s, v) // who recorded that may not have come to let it serve
+	}
 }
 
 // monitoring is the health check of one run of a container.
@@ -132,6 +135,11 @@ func (m *monitoring) run(ctx context.Context) {
 		case <-time.After(delay):
 		case <-restart:
 			if m.r.restartUnhealthy(ctx, m) {
+				return
+			}
+			select {
+			case <-time.After(firstCure): // refused, by a full disk say
+			case <-ctx.Done():
 				return
 			}
 			continue

@@ -25,6 +25,8 @@ type intent struct {
 	Orphans bool `json:"orphans,omitempty"`
 	// Down is a down that was begun and has not ended.
 	Down *planner.DownOptions `json:"down,omitempty"`
+	// DownVolumes are the volumes that it removes: what its stack file said of them is not on record.
+	DownVolumes []string `json:"down_volumes,omitempty"`
 	// Suspended says that a user wants drift reported, not repaired.
 	Suspended bool `json:"suspended,omitempty"`
 }
@@ -141,7 +143,7 @@ func (r *Reconciler) upIntent(s *stack, desired *spec.Stack, opts planner.Option
 		return err
 	}
 	return r.changeIntent(s, func(in *intent) {
-		in.Down = nil
+		in.Down, in.DownVolumes = nil, nil
 		if opts.OneOff == "" {
 			in.Orphans = opts.RemoveOrphans && !opts.IgnoreOrphans
 		}
@@ -229,6 +231,9 @@ func (r *Reconciler) opIntent(s *stack, plan planner.Plan) error {
 		}
 	}
 	return r.changeIntent(s, func(in *intent) {
+		if len(started) > 0 {
+			in.Down, in.DownVolumes = nil, nil // whoever starts something does not want it taken down any more
+		}
 		for _, name := range slices.Sorted(maps.Keys(in.Services)) {
 			k := in.Services[name]
 			n := left[name] - removed[name]

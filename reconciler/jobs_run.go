@@ -31,6 +31,9 @@ func (js *jobs) perform(j *job, run Run) {
 		return
 	}
 	defer j.poke()
+	if errors.Is(err, context.Canceled) {
+		return // it made way for an operation, and begins anew after it
+	}
 	known := &j.kept.Runs[i]
 	if err != nil {
 		js.r.logf("job %s of stack %s, run %d: %v", j.name, j.stack, run.Number, err)
@@ -51,14 +54,18 @@ func (js *jobs) attempt(j *job, run Run) (runtime.View, error) {
 		return v, nil
 	}
 	s := r.stack(j.stack)
-	unlock, err := s.lock(r.ctx, nil)
+	defer s.notify()
+	// Like the loop it makes way for users: what the job depends on may take long to be ready.
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	unlock, err := s.lockForLoop(ctx, cancel)
 	if err != nil {
 		return runtime.View{}, err
 	}
 	defer unlock()
 	v, found := js.container(j, run)
 	if !found {
-		if v, err = js.make(r.ctx, s, j, run); err != nil {
+		if v, err = js.make(ctx, s, j, run); err != nil {
 			return v, err
 		}
 	}
@@ -106,7 +113,7 @@ func (js *jobs) make(ctx context.Context, s *stack, j *job, run Run) (runtime.Vi
 	}
 	plan, err := planner.Up(with, observed, planner.Options{
 		Services: []string{j.name}, OneOff: j.name, NoRecreate: true, IgnoreOrphans: true,
-		KeepStopped: !run.Fire.IsZero(), // a schedule starts nothing that a user stopped
+		KeepStopped: !run.Fire.IsZero() || run.Attempt > 1, // neither a schedule nor another attempt starts what a user stopped
 	})
 	if err != nil {
 		return runtime.View{}, err

@@ -203,7 +203,7 @@ func (r *Reconciler) pass(s *stack) (next time.Time) {
 			s.loop.troubles.tried(look, err, time.Now())
 		}
 	}
-	if len(w.plan.Actions) == 0 && w.after == nil {
+	if len(w.plan.Actions) == 0 && w.after == nil && len(w.observed.Paused) == 0 {
 		r.finished(s)
 	}
 	if retry := s.loop.troubles.next(time.Now()); !retry.IsZero() && retry.Before(next) {

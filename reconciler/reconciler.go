@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -98,10 +100,11 @@ func (r *Reconciler) Close() {
 	if r.fileWatch != nil {
 		r.fileWatch.n.Close()
 	}
-	for _, s := range r.stacks {
+	stacks := slices.Collect(maps.Values(r.stacks))
+	r.mu.Unlock()
+	for _, s := range stacks { // not with mu: who holds a keeper may be about to spawn
 		s.stopTimers()
 	}
-	r.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		r.tasks.Wait()

@@ -217,7 +217,7 @@ func (r *Reconciler) begin(s *stack, desired *spec.Stack, observed *planner.Obse
 		if !more {
 			return newest.Number, nil
 		}
-		if !changed || newest.Number == own {
+		if !changed || newest.Number == own && newest.Outcome == "" { // not one that was there before this up
 			newest.Images = images
 			s.mu.Lock()
 			s.newest = newest

@@ -215,7 +215,7 @@ func (r *Reconciler) settleRollouts(ctx context.Context, s *stack, desired *spec
 		errs = append(errs, ro.late...)
 		switch {
 		case !ro.stopped():
-		case ro.FailureAction == spec.Rollback && ctx.Err() == nil:
+		case ro.FailureAction == spec.Rollback && ctx.Err() == nil && !hasConverged(s):
 			back = append(back, ro)
 		default:
 			paused = append(paused, ro)
@@ -241,6 +241,14 @@ func (r *Reconciler) settleRollouts(ctx context.Context, s *stack, desired *spec
 		errs = append(errs, ro.failure(""))
 	}
 	return joined(flattened(errs))
+}
+
+// hasConverged tells whether the newest revision has come true before: what fails now is no fault of its version, and going
+// back would bring one that nobody asked for.
+func hasConverged(s *stack) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newest.Outcome == Converged
 }
 
 func (ro *rollout) failure(back string) error {

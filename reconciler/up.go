@@ -106,6 +106,9 @@ func (r *Reconciler) converge(ctx context.Context, s *stack, desired *spec.Stack
 		if err := expectedAfterPull(opts.Expect, plan); err != nil {
 			return changed, err
 		}
+		if err := r.resume(s.name, desired, opts.Options); err != nil {
+			return changed, err
+		}
 		if err := r.upIntent(s, desired, opts.Options, observed.Images); err != nil {
 			return changed, err
 		}
