@@ -185,3 +185,26 @@ func TestPlansAsJSONSayTheirFormat(t *testing.T) {
 		t.Errorf("the plan is %+v", plan)
 	}
 }
+
+// The file stays as it is, and what its tag points to changes: that is a revision, and the one before it can be gone back to.
+func TestAnImageThatMovedUnderItsTagIsARevisionThatCanBeGoneBackFrom(t *testing.T) {
+	h := start(t)
+	h.Registry(images.Registry{Addr: ownRegistry, Storage: filepath.Join(h.Dir, "registry")})
+	push := func(image string) {
+		h.Sh(`skopeo copy -q --src-tls-verify=false --dest-tls-verify=false docker://127.0.0.1:5000/library/` + image + ` docker://` + ownRegistry + `/app:1`)
+	}
+	push("busybox:latest")
+	file := `services: {a: {image: "` + ownRegistry + `/app:1", pull_policy: always, init: true, command: [sleep, infinity]}}`
+	h.Up(file)
+	hasRedis := func() bool { return h.Try("exec", "-T", "a", "sh", "-c", "command -v redis-server").Code == 0 }
+	push("redis:alpine")
+	h.Up(file)
+	if !hasRedis() {
+		t.Fatal("the new image was not taken")
+	}
+	equal(t, "revisions", h.Sh(`stack history -q | tr '\n' ' '`), "2 1 ")
+	h.Stack("rollback")
+	if hasRedis() {
+		t.Error("the image did not go back")
+	}
+}

@@ -411,3 +411,33 @@ func TestAStopThatACrashInterruptedIsFinishedByTheNextDaemon(t *testing.T) {
 		t.Errorf("%s, connected to %q in %q", s.State, s.Connected, s.View.State.Netns)
 	}
 }
+
+// A down keeps what its stack file no longer declares. One that was interrupted is finished without that file.
+func TestADownThatTheLoopFinishesRemovesOnlyTheVolumesItWasAskedTo(t *testing.T) {
+	h := newHost(t)
+	svc := service("db", "sleep")
+	svc.Mounts = []spec.Mount{
+		{Type: spec.MountVolume, Source: "kept", Target: "/kept"}, {Type: spec.MountVolume, Source: "gone", Target: "/gone"},
+	}
+	s := stackOf("one", svc)
+	s.Volumes = map[string]*spec.Volume{"kept": {Key: "kept", Name: "one_kept"}, "gone": {Key: "gone", Name: "one_gone"}}
+	h.up(s)
+	ctx, cancel := context.WithCancel(h.Context())
+	later := *s
+	later.Volumes = map[string]*spec.Volume{"gone": s.Volumes["gone"]}
+	_, err := h.Down(ctx, "one", &later, planner.DownOptions{Volumes: true, Timeout: &zero}, func(e Event) {
+		if e.Kind == "start" {
+			cancel() // as a client that goes away after the first action
+		}
+	})
+	if err == nil {
+		t.Error("the down was not interrupted")
+	}
+	h.Eventually("the loop has finished the down", func() bool {
+		_, err := h.volumes.Get("one_gone")
+		return len(h.Containers("one")) == 0 && err != nil
+	})
+	if _, err := h.volumes.Get("one_kept"); err != nil {
+		t.Errorf("the volume that the file no longer declared: %v", err)
+	}
+}
