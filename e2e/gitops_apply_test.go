@@ -165,7 +165,8 @@ func TestADaemonKilledAtAnyMomentOfARevisionGoesOnWithIt(t *testing.T) {
 	for i := 1; i <= 12; i++ {
 		commit := r.push(fmt.Sprint(i), map[string]string{"www/index.html": fmt.Sprint(i)})
 		pid := h.DaemonPID()
-		h.Sh(fmt.Sprintf("stack gitops sync shop >/dev/null 2>&1 & sleep %.2f; kill -9 %d; wait || true", 0.04*float64(i), pid))
+		h.Sh(fmt.Sprintf("(stack gitops sync shop >/dev/null 2>&1 </dev/null &); sleep %.2f", 0.04*float64(i)))
+		h.Kill(pid)
 		h.Stack("ls") // the next daemon
 		settled(h, "shop", commit, status.Succeeded)
 		equal(t, "the page", h.Get("http://127.0.0.1:8080/"), fmt.Sprint(i))

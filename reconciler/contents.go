@@ -14,8 +14,9 @@ import (
 	"github.com/stack-run/stack/spec"
 )
 
-// The contents of a stack's configs and secrets are kept beside its revisions, one file a content, named by its digest: so
-// a container that is made again later, or gone back to, gets what was applied, whatever the stack file's files hold by then.
+// The contents of a stack's configs, and of secrets that are in no file, are kept beside its revisions, one file a content,
+// named by its digest: so a container that is made again later, or gone back to, gets what was applied, whatever the stack
+// file's files hold by then. Secrets in files are read from there.
 
 // largestContent is how much of one config or secret is kept. Larger ones are read from their files whenever a container starts.
 const largestContent = 8 << 20
@@ -39,6 +40,10 @@ func (r *Reconciler) keepContents(stack string, rev *Revision) (*spec.Stack, err
 	for _, declared := range []*map[string]*spec.File{&bare.Secrets, &bare.Configs} {
 		without := make(map[string]*spec.File, len(*declared))
 		for key, f := range *declared {
+			if declared == &bare.Secrets && f.File != "" {
+				without[key] = f // a secret is copied to no other disk: its own file is asked each time
+				continue
+			}
 			needed[f.Digest] = true
 			kept, err := r.keepContent(stack, f)
 			if err != nil {

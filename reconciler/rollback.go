@@ -74,7 +74,7 @@ func (r *Reconciler) hasContents(rev Revision) error {
 				continue
 			}
 			if content, err := os.ReadFile(f.File); err != nil || contentDigest(content) != f.Digest {
-				errs = append(errs, fmt.Errorf("stack %s: revision %d: what %s held is not kept, and %s holds something else now", rev.Stack.Name, rev.Number, key, f.File))
+				errs = append(errs, fmt.Errorf("stack %s: revision %d: what %s held is not kept, and %s holds something else now; put that back, or change the stack file and run `stack up`", rev.Stack.Name, rev.Number, key, f.File))
 			}
 		}
 	}
