@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/netdriver/dns"
@@ -282,5 +283,26 @@ func TestTheRulesCanBeRead(t *testing.T) {
 	out, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "numgen random mod 64 map @shared-any4") || !strings.Contains(string(out), "tcp . 7180 . 0x0000003f") {
 		t.Errorf("nft list ruleset: %v\n%s", err, out)
+	}
+}
+
+// A daemon that is killed while it replaces a container leaves the hold behind: it ends with whoever serves the port under the
+// next daemon, long before the kernel would end it.
+func TestAHoldThatADaemonLeftEndsWithWhoServesUnderTheNext(t *testing.T) {
+	d := newDaemon(t)
+	d.network(bridged("n"))
+	other := outside(t)
+	a := d.replicas([]string{"a"}, netdriver.Port{HostPort: 7160, Target: 80, Protocol: "tcp"})[0]
+	for situation, after := range map[string]func(){
+		"that was not replaced":       func() { restart(t, d) },
+		"that is published once more": func() { restart(t, d); must(0, d.Publish(t.Context(), []netdriver.Sandbox{a.sandbox})) },
+	} {
+		if err := d.Hold(t.Context(), []string{a.sandbox.ContainerID}, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		after()
+		if got := callers(t, other, "tcp", "203.0.113.1:7160", 1); got["a"] != 1 {
+			t.Errorf("a container %s: %v", situation, got)
+		}
 	}
 }

@@ -63,6 +63,37 @@ func (m *Manager) Unhold(_ context.Context, containerIDs []string) error {
 	return nil
 }
 
+// inheritedFor is how long after its start a daemon may find holds that another one began: longer than most stops take.
+const inheritedFor = 10 * time.Minute
+
+// endInherited ends what a daemon that is gone has begun to hold, where somebody serves it now. The kernel would end it, but
+// only when whoever was to take the place could have taken the longest.
+func (m *Manager) endInherited(members map[string]member) error {
+	if time.Since(m.opened) > inheritedFor {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	own := map[firewall.Mapping]bool{}
+	for _, h := range m.held {
+		for _, front := range h.fronts {
+			own[front] = true
+		}
+	}
+	var fronts []firewall.Mapping
+	for _, one := range members {
+		for _, mapping := range one.mappings {
+			if front := mapping.Front(); one.readiness == Serving && !own[front] {
+				fronts = append(fronts, front)
+			}
+		}
+	}
+	if err := m.opts.Firewall.Unhold(fronts); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
+}
+
 // frontsOf lists what leads to a container, or would if it ran. The caller holds m.mu.
 func (m *Manager) frontsOf(id string) (out []firewall.Mapping, err error) {
 	list := m.fronts.members[id].mappings

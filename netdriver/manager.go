@@ -56,6 +56,7 @@ type Manager struct {
 	// connected are the sandboxes as they were last connected, by container id.
 	connected map[string]Sandbox
 	held      map[string]hold // by container id
+	opened    time.Time
 
 	// publishing serialises changes of what is published, from working them out to the kernel's word. It is taken before mu.
 	publishing sync.Mutex
@@ -81,6 +82,7 @@ func Open(opts Options) (*Manager, error) {
 		networks: map[string]Network{}, leases: map[string]map[netip.Addr]Endpoint{}, cursor: map[string]netip.Addr{},
 		virtual: map[string]map[netip.Addr]string{},
 		claims:  map[hostPort]claims{}, fronts: newFronts(), connected: map[string]Sandbox{}, held: map[string]hold{},
+		opened: time.Now(),
 	}
 	records, err := loadRecords(opts.Root)
 	if err != nil {

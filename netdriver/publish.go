@@ -61,7 +61,7 @@ func (m *Manager) replaceMembers(next map[string]member, knowing bool) error {
 	m.mu.Lock()
 	m.fronts.commit(c)
 	m.mu.Unlock()
-	return stale.forget()
+	return errors.Join(stale.forget(), m.endInherited(next))
 }
 
 // Published tells whether endpoints have anything for Publish.

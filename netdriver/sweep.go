@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/stack-run/stack/netdriver/dns"
 )
@@ -48,8 +49,9 @@ func (m *Manager) Sweep(ctx context.Context, live map[string]bool) error {
 		}
 	}
 	m.fronts.commit(frontChange{members: gone})
+	left := maps.Clone(m.fronts.members)
 	m.mu.Unlock()
-	errs = append(errs, m.republish(), m.sweepNames(networks, live))
+	errs = append(errs, m.republish(), m.endInherited(left), m.sweepNames(networks, live))
 	return errors.Join(errs...)
 }
 
