@@ -67,7 +67,7 @@ func (m *Manager) Unhold(_ context.Context, containerIDs []string) error {
 const inheritedFor = 10 * time.Minute
 
 // endInherited ends what a daemon that is gone has begun to hold, where somebody serves it now. The kernel would end it, but
-// only when whoever was to take the place could have taken the longest.
+// only when whoever was to take the place could have taken the longest. A standby counts: it serves where nobody else does.
 func (m *Manager) endInherited(members map[string]member) error {
 	if time.Since(m.opened) > inheritedFor {
 		return nil
@@ -83,7 +83,7 @@ func (m *Manager) endInherited(members map[string]member) error {
 	var fronts []firewall.Mapping
 	for _, one := range members {
 		for _, mapping := range one.mappings {
-			if front := mapping.Front(); one.readiness == Serving && !own[front] {
+			if front := mapping.Front(); one.readiness != Drained && !own[front] {
 				fronts = append(fronts, front)
 			}
 		}
