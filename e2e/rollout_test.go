@@ -130,7 +130,9 @@ func updates(t *testing.T, before, after string, answers ...string) {
 		h.Stack("image", "load", "--name", "rolling:"+version, "-i", filepath.Join(programs(t), version+".tar"))
 	}
 	h.Up(before)
-	h.Eventually("the first version answers", func() bool { return h.Run(h.Command("curl", "-s", "--max-time", "5", "http://127.0.0.1:8080/")).Code == 0 })
+	h.Eventually("the first version answers", func() bool {
+		return h.Run(h.Command("curl", "-s", "--max-time", "5", "http://127.0.0.1:8080/")).Code == 0
+	})
 	keep := hammer(t, n, h, "kept connections", "-keepalive")
 	single := hammer(t, n, h, "a connection each")
 	h.Write("", after)
