@@ -34,7 +34,7 @@ func measureScale(ctx context.Context, s *stack, images *images, n int, results 
 			args []string
 		}{
 			{"up, %d", []string{"up", "-d"}}, {"up, nothing to do, %d", []string{"up", "-d"}}, {"up, nothing to do, %d", []string{"up", "-d"}},
-			{"plan, %d", []string{"plan"}}, {"ps, %d", []string{"ps"}},
+			{"plan, %d", []string{"plan"}}, {"ps, %d", []string{"ps"}}, {"status, %d", []string{"status"}},
 		}
 		for _, step := range steps {
 			seconds, err := s.run(append([]string{s.program}, step.args...)...)
