@@ -117,7 +117,7 @@ func TestUpInTheForegroundPrefixesLinesAndStopsOnCtrlC(t *testing.T) {
 		until grep -q hi out; do sleep 0.05; done
 		kill -INT $pid; wait $pid; echo code $?`))
 	contains(t, "the end", r.Stdout, "code 130")
-	contains(t, "the output", h.Sh(`cat out`), "web-1  | hi\n", "web-1  | bye\n")
+	contains(t, "the output", h.Sh(`cat out`), "web-1  | hi\n", "web-1  | bye\n", "web-1  | exited with code 0")
 	equal(t, "web", h.One("web").State, "exited")
 }
 

@@ -265,10 +265,19 @@ func (a *attachment) stop(ctx context.Context) error {
 	for {
 		select {
 		case err := <-done:
-			if err == nil {
-				a.settleAll(lastWords)
+			if err != nil {
+				return err
 			}
-			return err
+			// The end of a container's output may be here before word of its exit: look, rather than hope to hear of it.
+			containers, err := a.d.Containers(ctx, a.request.Stack.Name)
+			if err != nil {
+				return err
+			}
+			for _, c := range containers {
+				a.changed(c)
+			}
+			a.settleAll(lastWords)
+			return nil
 		case c := <-a.changes:
 			a.changed(c)
 		case out := <-a.outputs:

@@ -243,6 +243,38 @@ func TestCtrlCStopsAndCtrlCAgainKills(t *testing.T) {
 			t.Errorf("asked for %s", r.noted())
 		}
 	})
+	t.Run("once, and the exit is not told before the stop has ended", func(t *testing.T) {
+		w := newWorld()
+		r := w.recorder()
+		watch, logs := r.watch, r.logs
+		r.watch = func(ctx context.Context, send func(api.Container)) error {
+			return watch(ctx, func(c api.Container) {
+				if c.State == "running" {
+					send(c)
+				}
+			})
+		}
+		ended := make(chan struct{})
+		r.logs = func(ctx context.Context, q api.LogRequest, send func(api.LogEntry) error) error {
+			interrupt(t) // now that a stream is open
+			defer close(ended)
+			return logs(ctx, q, send)
+		}
+		r.up = func(context.Context, func(api.Event)) (api.Result, error) {
+			w.runs("web")
+			return w.result(), nil
+		}
+		r.op = func(context.Context, string) error {
+			w.exits("web", 3)
+			<-ended
+			r.containers = w.result().Containers
+			return nil
+		}
+		got := newSandbox(t, r, demo).stack("up")
+		if got.code != 130 || !strings.Contains(got.out, "web-1  | exited with code 3\n") {
+			t.Errorf("exit %d, it says %q", got.code, got.out)
+		}
+	})
 	t.Run("twice", func(t *testing.T) {
 		w := newWorld()
 		r := w.recorder()
