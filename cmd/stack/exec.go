@@ -54,11 +54,7 @@ func (c *cli) wantsTTY(cmd *cobra.Command, no bool) bool {
 }
 
 func (c *cli) exec(ctx context.Context, request api.ExecRequest) error {
-	name, _, err := c.named(ctx, []string{request.Service})
-	if err != nil {
-		return err
-	}
-	d, err := c.daemon(ctx)
+	name, d, err := c.onStack(ctx, []string{request.Service})
 	if err != nil {
 		return err
 	}

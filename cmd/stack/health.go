@@ -30,11 +30,7 @@ included. It exits with 1 when one of them is unhealthy.`,
 			if format != "table" && format != "json" {
 				return fmt.Errorf("--format %q: use table or json", format)
 			}
-			name, _, err := c.named(ctx, services)
-			if err != nil {
-				return err
-			}
-			d, err := c.daemon(ctx)
+			name, d, err := c.onStack(ctx, services)
 			if err != nil {
 				return err
 			}

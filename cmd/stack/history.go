@@ -54,11 +54,7 @@ func (c *cli) historyCommand() *cobra.Command {
 }
 
 func (c *cli) revisions(ctx context.Context) ([]api.Revision, error) {
-	name, _, err := c.named(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	d, err := c.daemon(ctx)
+	name, d, err := c.onStack(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -133,11 +129,7 @@ changed against the revision before it. What looks like a secret is left out unl
 			if err != nil {
 				return err
 			}
-			name, _, err := c.named(ctx, nil)
-			if err != nil {
-				return err
-			}
-			d, err := c.daemon(ctx)
+			name, d, err := c.onStack(ctx, nil)
 			if err != nil {
 				return err
 			}

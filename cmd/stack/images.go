@@ -38,11 +38,7 @@ func (c *cli) imagesCommand() *cobra.Command {
 			if format != "table" && format != "json" {
 				return fmt.Errorf("--format %q: use table or json", format)
 			}
-			name, _, err := c.named(ctx, services)
-			if err != nil {
-				return err
-			}
-			d, err := c.daemon(ctx)
+			name, d, err := c.onStack(ctx, services)
 			if err != nil {
 				return err
 			}

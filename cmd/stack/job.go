@@ -25,11 +25,7 @@ func (c *cli) jobCommand() *cobra.Command {
 
 // onJobs does something with the jobs that the daemon keeps of the stack.
 func (c *cli) onJobs(ctx context.Context, do func(d *client.Client, stack string, jobs []api.Job) error) error {
-	name, _, err := c.named(ctx, nil)
-	if err != nil {
-		return err
-	}
-	d, err := c.daemon(ctx)
+	name, d, err := c.onStack(ctx, nil)
 	if err != nil {
 		return err
 	}

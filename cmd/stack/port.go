@@ -28,11 +28,7 @@ func (c *cli) portCommand() *cobra.Command {
 			if err != nil || target == 0 {
 				return fmt.Errorf("%q is no port", args[1])
 			}
-			name, _, err := c.named(ctx, args[:1])
-			if err != nil {
-				return err
-			}
-			d, err := c.daemon(ctx)
+			name, d, err := c.onStack(ctx, args[:1])
 			if err != nil {
 				return err
 			}

@@ -46,11 +46,7 @@ func (c *cli) rmCommand() *cobra.Command {
 
 // removable are the names of the containers that rm would remove.
 func (c *cli) removable(ctx context.Context, services []string, stop bool) ([]string, error) {
-	name, _, err := c.named(ctx, services)
-	if err != nil {
-		return nil, err
-	}
-	d, err := c.daemon(ctx)
+	name, d, err := c.onStack(ctx, services)
 	if err != nil {
 		return nil, err
 	}

@@ -34,11 +34,7 @@ keep their data. --dry-run prints the plan. What is gone back to becomes a new r
 		if err != nil {
 			return err
 		}
-		name, _, err := c.named(ctx, nil)
-		if err != nil {
-			return err
-		}
-		d, err := c.daemon(ctx)
+		name, d, err := c.onStack(ctx, nil)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stack-run/stack/cmd/internal/client"
 	"github.com/stack-run/stack/cmd/internal/ui"
 	"github.com/stack-run/stack/spec"
 	"github.com/stack-run/stack/spec/load"
@@ -86,6 +87,16 @@ func (c *cli) named(ctx context.Context, services []string) (name string, stack 
 		return "", nil, err
 	}
 	return result.Stack.Name, result.Stack, nil
+}
+
+// onStack finds the stack that a command on what runs is about, and the daemon that has it; the caller closes that.
+func (c *cli) onStack(ctx context.Context, services []string) (name string, d *client.Client, err error) {
+	name, _, err = c.named(ctx, services)
+	if err != nil {
+		return "", nil, err
+	}
+	d, err = c.daemon(ctx)
+	return name, d, err
 }
 
 func checkName(name string) error {
