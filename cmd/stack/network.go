@@ -10,12 +10,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stack-run/stack/cmd/internal/api"
+	"github.com/stack-run/stack/cmd/internal/client"
 	"github.com/stack-run/stack/cmd/internal/ui"
 )
 
 func (c *cli) networkCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "network", Short: "Networks on this host"}
-	cmd.AddCommand(c.networkLsCommand(), c.networkInspectCommand(), c.networkRmCommand(), c.networkPruneCommand())
+	cmd.AddCommand(c.networkLsCommand(), inspectCommand(c, "network", c.networks, func(n api.Network) string { return n.Name }), c.removeCommand("network", "Remove networks", (*client.Client).RemoveNetwork), c.networkPruneCommand())
 	return cmd
 }
 
@@ -93,54 +94,6 @@ func (c *cli) printNetworks(networks []api.Network, format string, quiet, full b
 	}
 	ui.Table(c.out, []string{"NETWORK ID", "NAME", "DRIVER", "SUBNETS", "STACK"}, cells)
 	return nil
-}
-
-func (c *cli) networkInspectCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "inspect NETWORK...",
-		Short: "Print all that is known of networks",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: c.verb(func(ctx context.Context, names []string) error {
-			networks, err := c.networks(ctx)
-			if err != nil {
-				return err
-			}
-			found, err := pickNamed(networks, names, "network", func(n api.Network) string { return n.Name })
-			if err != nil {
-				return err
-			}
-			return c.printInspected(found)
-		}),
-	}
-}
-
-func (c *cli) networkRmCommand() *cobra.Command {
-	var force bool
-	cmd := &cobra.Command{
-		Use:     "rm NETWORK...",
-		Aliases: []string{"remove"},
-		Short:   "Remove networks",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: c.verb(func(ctx context.Context, names []string) error {
-			d, err := c.daemon(ctx)
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			return c.each(names, func(name string) error {
-				err := d.RemoveNetwork(ctx, name)
-				if force && isNotFound(err) {
-					return nil
-				}
-				if err == nil {
-					fmt.Fprintln(c.out, name)
-				}
-				return err
-			})
-		}),
-	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "Don't complain about networks that don't exist")
-	return cmd
 }
 
 func (c *cli) networkPruneCommand() *cobra.Command {

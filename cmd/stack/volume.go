@@ -9,12 +9,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stack-run/stack/cmd/internal/api"
+	"github.com/stack-run/stack/cmd/internal/client"
 	"github.com/stack-run/stack/cmd/internal/ui"
 )
 
 func (c *cli) volumeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "volume", Short: "Volumes on this host"}
-	cmd.AddCommand(c.volumeLsCommand(), c.volumeInspectCommand(), c.volumeRmCommand(), c.volumePruneCommand())
+	cmd.AddCommand(c.volumeLsCommand(), inspectCommand(c, "volume", c.volumes, func(v api.Volume) string { return v.Name }), c.removeCommand("volume", "Delete volumes and their data", (*client.Client).RemoveVolume), c.volumePruneCommand())
 	return cmd
 }
 
@@ -79,54 +80,6 @@ func (c *cli) printVolumes(volumes []api.Volume, format string, quiet bool) erro
 	}
 	ui.Table(c.out, []string{"DRIVER", "VOLUME NAME", "STACK"}, cells)
 	return nil
-}
-
-func (c *cli) volumeInspectCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "inspect VOLUME...",
-		Short: "Print all that is known of volumes",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: c.verb(func(ctx context.Context, names []string) error {
-			volumes, err := c.volumes(ctx)
-			if err != nil {
-				return err
-			}
-			found, err := pickNamed(volumes, names, "volume", func(v api.Volume) string { return v.Name })
-			if err != nil {
-				return err
-			}
-			return c.printInspected(found)
-		}),
-	}
-}
-
-func (c *cli) volumeRmCommand() *cobra.Command {
-	var force bool
-	cmd := &cobra.Command{
-		Use:     "rm VOLUME...",
-		Aliases: []string{"remove"},
-		Short:   "Delete volumes and their data",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: c.verb(func(ctx context.Context, names []string) error {
-			d, err := c.daemon(ctx)
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			return c.each(names, func(name string) error {
-				err := d.RemoveVolume(ctx, name)
-				if force && isNotFound(err) {
-					return nil
-				}
-				if err == nil {
-					fmt.Fprintln(c.out, name)
-				}
-				return err
-			})
-		}),
-	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "Don't complain about volumes that don't exist")
-	return cmd
 }
 
 func (c *cli) volumePruneCommand() *cobra.Command {
