@@ -69,6 +69,7 @@ func (x *attempt) reconcile(ctx context.Context) *failure {
 	}
 	all, stacks, f := x.load(ctx, tree)
 	if f != nil {
+		x.tidy(ctx, false) // the broken revision before it
 		return f
 	}
 	if err := x.store.Use(tree); err != nil {

@@ -173,6 +173,9 @@ func (g *Git) Fetch(ctx context.Context, rev Revision) (Revision, error) {
 	if err := g.open(ctx); err != nil {
 		return rev, g.blame(err)
 	}
+	if err := g.shrink(ctx); err != nil {
+		return rev, g.blame(err)
+	}
 	if out, err := g.run(ctx, nil, "rev-parse", "--quiet", "--verify", fetchedRef+"^{commit}"); err != nil || string(bytes.TrimSpace(out)) != rev.ID {
 		args := []string{"fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--filter=blob:none"}
 		if err != nil {
@@ -250,17 +253,12 @@ func (g *Git) Signed(ctx context.Context, rev Revision, tag bool) (payload, sign
 }
 
 // Clean implements Source: the revision is marked as used, so that its history is known when the next one comes, and what
-// many fetches left is packed into one.
+// many fetches left is thrown away.
 func (g *Git) Clean(ctx context.Context, rev Revision) error {
 	if _, err := g.run(ctx, nil, "update-ref", usedRef, rev.ID); err != nil {
 		return g.blame(err)
 	}
-	packs, err := filepath.Glob(filepath.Join(g.dir(), "objects/pack/*.pack"))
-	if err != nil || len(packs) < 50 {
-		return err
-	}
-	_, err = g.run(ctx, nil, "gc", "--quiet", "--prune=now")
-	return g.blame(err)
+	return g.blame(g.shrink(ctx))
 }
 
 // blame classifies what git failed of by what is there afterwards: its exit code tells nothing, and its texts change.
