@@ -263,7 +263,7 @@ func TestCredentialsAreInNoMessageAndOnNoCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(strings.Join(env, "\n"), "GIT_CONFIG_KEY_0=http.http://127.0.0.1:9/.extraHeader\nGIT_CONFIG_VALUE_0=Authorization: Basic ") {
+	if !strings.Contains(strings.Join(env, "\n"), "GIT_CONFIG_KEY_1=http.http://127.0.0.1:9/.extraHeader\nGIT_CONFIG_VALUE_1=Authorization: Basic ") {
 		t.Errorf("no header in %q", env)
 	}
 	if got := g.redact("fatal: s3cr3t-t0ken and eC1hY2Nlc3MtdG9rZW46czNjcjN0LXQwa2Vu"); got != "fatal: *** and ***" {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -181,12 +183,10 @@ func (g *Git) environment() ([]string, error) {
 		config["http."+g.origin()+".extraHeader"] = header
 		config["http.followRedirects"] = "false" // git would take the header along to wherever it is sent
 	}
-	n := 0
-	for key, value := range config {
-		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", n, key), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", n, value))
-		n++
+	for n, key := range slices.Sorted(maps.Keys(config)) {
+		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", n, key), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", n, config[key]))
 	}
-	env = append(env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", n))
+	env = append(env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", len(config)))
 	if g.Auth.SSHKey != "" {
 		env = append(env, "GIT_SSH_VARIANT=ssh", "GIT_SSH_COMMAND="+strings.Join([]string{
 			"ssh", "-F", "/dev/null", "-i", quoted(g.Auth.SSHKey), "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes",
