@@ -170,13 +170,13 @@ func (d *daemon) resolve(r *net.Resolver, name string) string {
 }
 
 // restart plays a new daemon that reads what the containers' records say.
-func restart(t *testing.T, d *daemon) {
+func restart(t *testing.T, d *daemon, ended ...string) {
 	t.Helper()
 	var endpoints []netdriver.Endpoint
 	live, connected := map[string]bool{}, map[string]string{}
 	for _, e := range must(d.Inspect("n")).Endpoints {
 		endpoints = append(endpoints, e)
-		live[e.ContainerID], connected[e.ContainerID] = true, d.netns[e.ContainerID]
+		live[e.ContainerID], connected[e.ContainerID] = !slices.Contains(ended, e.ContainerID), d.netns[e.ContainerID]
 	}
 	d.open()
 	if err := d.Restore(endpoints, connected); err != nil {
@@ -293,10 +293,22 @@ func TestAHoldThatADaemonLeftEndsWithWhoServesUnderTheNext(t *testing.T) {
 	d.network(bridged("n"))
 	other := outside(t)
 	a := d.replicas([]string{"a"}, netdriver.Port{HostPort: 7160, Target: 80, Protocol: "tcp"})[0]
+	ready := func(r netdriver.Readiness) {
+		if err := d.SetReadiness(t.Context(), map[string]netdriver.Readiness{a.sandbox.ContainerID: r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := func() {
+		restart(t, d, a.id)
+		must(d.Connect(t.Context(), []netdriver.Sandbox{a.sandbox}))
+		must(0, d.Publish(t.Context(), []netdriver.Sandbox{a.sandbox}))
+	}
 	for situation, after := range map[string]func(){
-		"that was not replaced":       func() { restart(t, d) },
-		"that is published once more": func() { restart(t, d); must(0, d.Publish(t.Context(), []netdriver.Sandbox{a.sandbox})) },
+		"that was not replaced": func() { restart(t, d) },
+		"that stands by, alone": func() { ready(netdriver.Standby); restart(t, d) },
+		"that starts again":     again,
 	} {
+		ready(netdriver.Serving)
 		if err := d.Hold(t.Context(), []string{a.sandbox.ContainerID}, time.Hour); err != nil {
 			t.Fatal(err)
 		}

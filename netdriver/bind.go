@@ -131,7 +131,7 @@ func bindSocket(protocol string, a netip.Addr, port uint16, owner int) (fd int, 
 		}
 	}
 	err = unix.Bind(fd, sa)
-	if err == unix.EADDRINUSE && protocol == "tcp" && onlyClosing(port) {
+	if err == unix.EADDRINUSE && protocol == "tcp" && onlyClosing(port, a.Is6()) {
 		// Connections of a program that has gone. SO_REUSEADDR is not set otherwise: it would let two programs that
 		// both set it, and don't listen yet, have the port.
 		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err == nil {

@@ -19,8 +19,8 @@ type staleFlows struct {
 	any     map[uint16]bool
 	targets map[netip.AddrPort]bool
 	virtual map[netip.Addr]bool // containers that all ports of a virtual address led to
-	// ended are the ports of containers that are gone altogether: a client that comes back with the port of a connection that
-	// was just closing would be sent to them, until the kernel forgets it by itself.
+	// ended are the ports of containers that are gone altogether, with port 0 all that a virtual address led to: a client that
+	// comes back with the port of a connection that was just closing would be sent to them, until the kernel forgets it by itself.
 	ended    map[netip.AddrPort]bool
 	families map[netlink.InetFamily]bool
 }
@@ -37,7 +37,7 @@ func (f fronts) stale(c frontChange) staleFlows {
 			if !stays[m] {
 				s.add(m, true)
 			}
-			if len(next.mappings) == 0 && m.Protocol == "tcp" {
+			if len(next.mappings) == 0 && (m.Protocol == "tcp" || m.Protocol == "") {
 				s.ended[m.Target] = true
 				s.families[family(m)] = true
 			}
@@ -84,7 +84,7 @@ func (s staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	src, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
 	from := netip.AddrPortFrom(src.Unmap(), flow.Reverse.SrcPort)
 	if flow.Forward.Protocol == unix.IPPROTO_TCP {
-		return to != from && s.ended[from]
+		return to != from && (s.ended[from] || s.ended[netip.AddrPortFrom(from.Addr(), 0)])
 	}
 	if to != from {
 		return s.targets[from] || s.virtual[from.Addr()]
@@ -97,7 +97,7 @@ func (s staleFlows) forget() error {
 	for family := range s.families {
 		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, s)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("forget flows of UDP ports: %w", err)
+			return fmt.Errorf("forget flows of ports: %w", err)
 		}
 	}
 	return nil

@@ -42,8 +42,8 @@ func (r diagRequest) Serialize() []byte {
 }
 
 // holders lists the sockets on a local port. It is for messages: what can't be found out is left out.
-func holders(protocol string, port uint16) (out []holder) {
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+func holders(protocol string, port uint16, families ...uint8) (out []holder) {
+	for _, family := range families {
 		req := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
 		req.AddData(diagRequest{family, uint8(socketKinds[protocol].proto)})
 		answers, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
@@ -66,9 +66,14 @@ func holders(protocol string, port uint16) (out []holder) {
 	return out
 }
 
-// onlyClosing tells whether nothing but closed connections in TIME_WAIT keep a TCP port.
-func onlyClosing(port uint16) bool {
-	found := holders("tcp", port)
+// onlyClosing tells whether nothing but closed connections in TIME_WAIT keep a TCP port from a socket of a family. One of IPv6
+// alone has it beside one of IPv4, which is mostly our own, bound a moment before.
+func onlyClosing(port uint16, six bool) bool {
+	families := []uint8{unix.AF_INET6}
+	if !six {
+		families = append(families, unix.AF_INET) // one of IPv6 may have both
+	}
+	found := holders("tcp", port, families...)
 	for _, h := range found {
 		if h.state != tcpTimeWait {
 			return false

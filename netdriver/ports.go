@@ -183,7 +183,7 @@ func (m *Manager) inUse(p Port) error {
 			return e
 		}
 	}
-	for _, h := range holders(p.Protocol, p.HostPort) {
+	for _, h := range holders(p.Protocol, p.HostPort, unix.AF_INET, unix.AF_INET6) {
 		if overlapAddr(h.addr, p.HostIP) {
 			e.PID, e.Program = processOf(h.inode)
 			if e.PID != 0 {

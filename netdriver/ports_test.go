@@ -88,22 +88,26 @@ func TestReservedPortIsHeldWhileFilesAreOpen(t *testing.T) {
 
 func TestPortWithOnlyClosedConnectionsIsFree(t *testing.T) {
 	d := newDaemon(t)
-	l := must(net.Listen("tcp", "127.0.0.1:7011"))
-	accepted := make(chan net.Conn, 1)
-	go func() { accepted <- must(l.Accept()) }()
-	c := must(net.Dial("tcp", "127.0.0.1:7011"))
-	server := <-accepted
-	server.Close() // first to close: TIME_WAIT stays on the server's port
-	buf := make([]byte, 1)
-	c.Read(buf)
-	c.Close()
-	l.Close()
-	_, held, err := d.Reserve(ctx, netdriver.Holder{ContainerID: "c", Name: "c"}, []netdriver.Port{{HostPort: 7011, Protocol: "tcp"}})
-	if err != nil {
-		t.Fatal(err)
+	for i, addr := range []string{"127.0.0.1:7011", "[::1]:7012"} {
+		l := must(net.Listen("tcp", addr))
+		accepted := make(chan net.Conn, 1)
+		go func() { accepted <- must(l.Accept()) }()
+		c := must(net.Dial("tcp", addr))
+		server := <-accepted
+		server.Close() // first to close: TIME_WAIT stays on the server's port
+		buf := make([]byte, 1)
+		c.Read(buf)
+		c.Close()
+		l.Close()
+		for _, group := range []string{"", "stack/web"} {
+			_, held, err := d.Reserve(ctx, netdriver.Holder{ContainerID: "c", Name: "c", Group: group}, []netdriver.Port{{HostPort: uint16(7011 + i), Protocol: "tcp"}})
+			if err != nil {
+				t.Errorf("after a connection to %s, group %q: %v", addr, group, err)
+			}
+			held.Close()
+			d.Release("c")
+		}
 	}
-	held.Close()
-	d.Release("c")
 }
 
 func TestUDPFlowsFollowTheRules(t *testing.T) {

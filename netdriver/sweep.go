@@ -48,10 +48,11 @@ func (m *Manager) Sweep(ctx context.Context, live map[string]bool) error {
 			gone[id] = member{}
 		}
 	}
+	stale := m.fronts.stale(frontChange{members: gone})
 	m.fronts.commit(frontChange{members: gone})
 	left := maps.Clone(m.fronts.members)
 	m.mu.Unlock()
-	errs = append(errs, m.republish(), m.endInherited(left), m.sweepNames(networks, live))
+	errs = append(errs, m.republish(), stale.forget(), m.endInherited(left), m.sweepNames(networks, live))
 	return errors.Join(errs...)
 }
 

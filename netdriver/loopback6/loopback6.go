@@ -77,7 +77,12 @@ func begin(fd int) (int, error) {
 	case domain != unix.AF_INET6:
 		return 0, ErrNotNeeded
 	case protocol == unix.IPPROTO_TCP:
-		return unix.SOCK_STREAM, unix.Listen(fd, backlog)
+		if err := unix.Listen(fd, backlog); err != nil {
+			return 0, err
+		}
+		// Its connections, closed, are not to keep the port from the next container. Set before, it would let others have the
+		// port; who listens has it alone all the same.
+		return unix.SOCK_STREAM, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	case protocol == unix.IPPROTO_UDP:
 		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 		if err == unix.ENOENT {

@@ -1,0 +1,109 @@
+package netdriver_test
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stack-run/stack/netdriver"
+	"github.com/stack-run/stack/netdriver/drivertest"
+)
+
+// from connects by a port of the client's choice, at once again after the connection before.
+func from(t *testing.T, client *drivertest.Namespace, port int, addr string) (net.Conn, error) {
+	t.Helper()
+	dialer := net.Dialer{Timeout: reachTimeout, LocalAddr: &net.TCPAddr{Port: port}, Control: func(_, _ string, c syscall.RawConn) error {
+		return option(c, unix.SOL_SOCKET, unix.SO_REUSEADDR)
+	}}
+	var conn net.Conn
+	var err error
+	client.Do(t, func() error {
+		conn, err = dialer.DialContext(t.Context(), "tcp", addr)
+		return nil
+	})
+	return conn, err
+}
+
+func option(c syscall.RawConn, level, name int) error {
+	var err error
+	if ctlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, name, 1) }); ctlErr != nil {
+		return ctlErr
+	}
+	return err
+}
+
+// vanish ends a connection without a word to anybody, so that the kernel between client and container tracks it on.
+func vanish(t *testing.T, c net.Conn) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err == nil {
+		err = option(raw, unix.IPPROTO_TCP, unix.TCP_REPAIR)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
+// A client comes back by the port of a connection that had not quite ended when its container went: it reaches the next one.
+func TestAClientThatComesBackByTheSamePortReachesTheNextContainer(t *testing.T) {
+	d := newDaemon(t)
+	d.network(bridged("n"))
+	other := outside(t)
+	client := d.run("client", []string{"n"})
+	stop := func(web *container) error {
+		return errors.Join(d.Unpublish(ctx, []string{web.id}), d.Disconnect(ctx, []netdriver.Sandbox{web.sandbox}))
+	}
+	for i, c := range []struct {
+		situation string
+		client    *drivertest.Namespace
+		addr      string // empty: the virtual one
+		end       func(web *container) error
+	}{
+		{"a published port", other, "203.0.113.1:7170", stop},
+		{"a published port, over IPv6", other, "[2001:db8::1]:7170", stop},
+		{"a virtual address", client.Namespace, "", stop},
+		{"a published port, of a container that ended while no daemon ran", other, "203.0.113.1:7170", func(web *container) error { restart(t, d, web.id); return nil }},
+	} {
+		t.Run(c.situation, func(t *testing.T) {
+			defer func(before testing.TB) { d.t, d.group, d.vip = before, "", false }(d.t)
+			d.t, d.group, d.vip = t, "stack/web", true
+			var ports []netdriver.Port
+			if c.addr != "" {
+				ports = []netdriver.Port{{HostPort: 7170, Target: 80, Protocol: "tcp"}}
+			}
+			run := func(name string) *container {
+				web := d.run(name, []string{"n"}, ports...)
+				web.Do(t, func() error { return echo(t, name, 80) })
+				return web
+			}
+			old := run("old")
+			if c.addr == "" {
+				c.addr = netip.AddrPortFrom(old.vip4(), 80).String()
+			}
+			conn, err := from(t, c.client, 30000+i, c.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := ask(t, conn); got != "old" {
+				t.Fatalf("answered by %q", got)
+			}
+			vanish(t, conn)
+			if err := c.end(old); err != nil {
+				t.Fatal(err)
+			}
+			run("next")
+			if conn, err = from(t, c.client, 30000+i, c.addr); err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if got := ask(t, conn); got != "next" {
+				t.Errorf("answered by %q", got)
+			}
+		})
+	}
+}
