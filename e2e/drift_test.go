@@ -84,3 +84,14 @@ func TestDataOfADamagedVolumeIsNeverGuessed(t *testing.T) {
 	h.Sh(`mv ../away $STACK_ROOT/volumes/work_data`)
 	h.Eventually("all is well", func() bool { return h.Try("status").Code == 0 })
 }
+
+func TestAMountThatIsTakenAwayAgainAndAgainComesBack(t *testing.T) {
+	h := start(t)
+	h.Up(damage.File("busybox"))
+	for range 5 {
+		h.Sh(`umount $STACK_ROOT/volumes/work_memory/_data`)
+		h.Eventually("the mount is back", func() bool {
+			return h.Run(h.Command("bash", "-c", `mountpoint -q $STACK_ROOT/volumes/work_memory/_data`)).Code == 0
+		})
+	}
+}

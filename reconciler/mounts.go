@@ -33,7 +33,6 @@ func (r *Reconciler) watchMounts() error {
 			case <-r.ctx.Done():
 				return
 			}
-			r.wakeMounted() // the kernel tells of a change before it can be seen
 		}
 	})
 	return nil

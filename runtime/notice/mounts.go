@@ -3,18 +3,22 @@ package notice
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// Mounts returns a function that waits for the next change of this process's mount table. It returns an error when ctx has
-// ended.
+// Mounts returns a function that waits until this process's mount table has changed since it last returned. It returns an
+// error when ctx has ended.
 func Mounts(ctx context.Context) (wait func() error, err error) {
-	table, err := os.Open("/proc/self/mountinfo")
+	// The kernel says of each open table once that it has changed, to whoever asks. os.Open would have Go's poller ask, too, which
+	// now and then was the one that was told.
+	fd, err := unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("watch the mount table: %w", err)
 	}
+	table := os.NewFile(uintptr(fd), "mountinfo")
 	wake, waker, err := os.Pipe()
 	if err != nil {
 		table.Close()
@@ -22,8 +26,7 @@ func Mounts(ctx context.Context) (wait func() error, err error) {
 	}
 	context.AfterFunc(ctx, func() { waker.Close() })
 	return func() error {
-		// The kernel says once that the table has changed since it was last asked.
-		fds := []unix.PollFd{{Fd: int32(table.Fd()), Events: unix.POLLPRI}, {Fd: int32(wake.Fd()), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}, {Fd: int32(wake.Fd()), Events: unix.POLLIN}}
 		for {
 			if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
 				return err
