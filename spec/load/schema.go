@@ -211,8 +211,8 @@ func (d *plain) value(n *node, path []string) any {
 func (d *plain) scalar(n *node, path []string) any {
 	switch n.tag {
 	case "!!int":
-		if i, err := strconv.ParseInt(strings.ReplaceAll(n.text, "_", ""), 0, 64); err == nil {
-			return i
+		if i, err := strconv.ParseInt(strings.ReplaceAll(n.text, "_", ""), 0, strconv.IntSize); err == nil {
+			return int(i) // as from YAML: compose-go takes no other for ulimits
 		}
 	case "!!float":
 		if f, err := strconv.ParseFloat(n.text, 64); err == nil {
