@@ -1,7 +1,8 @@
 // Package cache keeps the result of loading stack files, so that a command on unchanged files need not load them again.
 //
 // An entry holds every input of the load: each file read or looked for, and a key over the environment, the options and
-// the program's version. It counts only while all of them are as they were. A file is taken as unchanged when its
+// the program's version. It counts only while all of them are as they were; of the stack files themselves it tells what
+// they said of each service, for a load that has to look at what has changed only. A file is taken as unchanged when its
 // inode, size, modification and change time are: the change time can't be set back by a program. Times are too coarse
 // to tell two changes within one tick apart, so for a file that was changed shortly before the entry was made the
 // content is compared.
@@ -10,6 +11,7 @@
 package cache
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -18,6 +20,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +32,12 @@ import (
 type Entry struct {
 	Stack    *spec.Stack      `json:"stack"`
 	Warnings spec.Diagnostics `json:"warnings,omitempty"`
+}
+
+// Written are hashes of what the stack files say: of each service, and of all else.
+type Written struct {
+	Services map[string]string `json:"services"`
+	Rest     string            `json:"rest"`
 }
 
 // Key is a hash over what decides a load besides files.
@@ -47,11 +56,23 @@ func NewKey(parts ...any) (Key, error) {
 // settled is how long before an entry was made a file must have last changed for its times alone to be trusted.
 const settled = 2 * time.Second
 
-// stored is an entry as it is on disk.
-type stored struct {
-	Key    Key     `json:"key"`
-	Inputs []input `json:"inputs"`
-	Entry
+// head stands on disk before the entry: it tells what the entry is worth.
+type head struct {
+	Key     Key      `json:"key"`
+	Inputs  []input  `json:"inputs"`
+	Written *Written `json:"written,omitempty"`
+}
+
+// Found is an entry that was made with the same key.
+type Found struct {
+	// Changed are the inputs that are not as they were, all others are. The entry holds if there are none.
+	Changed []string
+	// Files are all inputs.
+	Files []string
+	// Written tells what the stack files said. It is nil if the entry is worth nothing without them.
+	Written *Written
+	// Entry is read when it is asked for. It is nil if the file is damaged.
+	Entry func() *Entry
 }
 
 // input is one file as it was.
@@ -68,32 +89,41 @@ type input struct {
 	Fresh bool `json:"fresh,omitempty"`
 }
 
-// Lookup returns the entry in a slot if it has the key and every input is as it was. An entry that is absent, damaged or
-// out of date is no error, but simply not there.
+// Lookup returns the entry in a slot if it has the key. One that is absent or damaged is no error, but simply not there.
 //
 // A slot has one entry only: it should say which stack is meant, and the key all else, such as the environment, so that
 // old entries give way to new ones.
-func Lookup(dir string, slot, key Key) (*Entry, bool) {
+func Lookup(dir string, slot, key Key) (*Found, bool) {
 	content, err := os.ReadFile(path(dir, slot))
 	if err != nil {
 		return nil, false
 	}
-	var s stored
-	if json.Unmarshal(content, &s) != nil || s.Key != key || s.Stack == nil {
+	var h head
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	if decoder.Decode(&h) != nil || h.Key != key {
 		return nil, false
 	}
-	for _, in := range s.Inputs {
+	rest := content[decoder.InputOffset():]
+	f := &Found{Written: h.Written, Entry: sync.OnceValue(func() *Entry {
+		var e Entry
+		if json.Unmarshal(rest, &e) != nil || e.Stack == nil {
+			return nil
+		}
+		return &e
+	})}
+	for _, in := range h.Inputs {
+		f.Files = append(f.Files, in.Path)
 		if !in.unchanged() {
-			return nil, false
+			f.Changed = append(f.Changed, in.Path)
 		}
 	}
-	return &s.Entry, true
+	return f, true
 }
 
 // Store keeps an entry in a slot. Files are the paths of all that was read or looked for and not found; started is when the load
 // began. If one of them changed since, nothing is kept: what was loaded may be neither the old nor the new.
-func Store(dir string, slot, key Key, e Entry, files []string, started time.Time) error {
-	s := stored{Key: key, Entry: e}
+func Store(dir string, slot, key Key, e Entry, written *Written, files []string, started time.Time) error {
+	h := head{Key: key, Written: written}
 	now := time.Now()
 	for _, file := range files {
 		in, err := look(file)
@@ -104,13 +134,14 @@ func Store(dir string, slot, key Key, e Entry, files []string, started time.Time
 			return nil
 		}
 		in.Fresh = now.Sub(time.Unix(0, in.Ctime)) < settled
-		s.Inputs = append(s.Inputs, in)
+		h.Inputs = append(h.Inputs, in)
 	}
-	content, err := json.Marshal(s)
-	if err != nil {
+	var content bytes.Buffer
+	encoder := json.NewEncoder(&content)
+	if err := errors.Join(encoder.Encode(h), encoder.Encode(e)); err != nil {
 		return fmt.Errorf("keep the loaded stack: %w", err)
 	}
-	return write(path(dir, slot), content)
+	return write(path(dir, slot), content.Bytes())
 }
 
 // tick is more than the kernel's granularity of file times.

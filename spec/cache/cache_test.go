@@ -18,10 +18,19 @@ func situation(t *testing.T) (dir, file string) {
 	write1(t, file, "one")
 	started := afterChange(t, file)
 	entry := Entry{Stack: &spec.Stack{Name: "shop"}, Warnings: spec.Diagnostics{{Summary: "odd"}}}
-	if err := Store(dir, slot, key, entry, []string{file, file + ".absent", filepath.Dir(file)}, started); err != nil {
+	if err := Store(dir, slot, key, entry, nil, []string{file, file + ".absent", filepath.Dir(file)}, started); err != nil {
 		t.Fatal(err)
 	}
 	return dir, file
+}
+
+// entry is what a slot has, nil if that does not hold.
+func entry(dir string, slot, key Key) *Entry {
+	found, ok := Lookup(dir, slot, key)
+	if !ok || len(found.Changed) > 0 {
+		return nil
+	}
+	return found.Entry()
 }
 
 func write1(t *testing.T, file, content string) {
@@ -68,11 +77,11 @@ func TestLookup(t *testing.T) {
 			if c.change != nil {
 				c.change(t, dir, file)
 			}
-			e, ok := Lookup(dir, c.slot, c.key)
-			if ok != c.found {
+			e := entry(dir, c.slot, c.key)
+			if ok := e != nil; ok != c.found {
 				t.Fatalf("found %v, want %v", ok, c.found)
 			}
-			if ok && (e.Stack.Name != "shop" || e.Warnings[0].Summary != "odd") {
+			if c.found && (e.Stack.Name != "shop" || e.Warnings[0].Summary != "odd") {
 				t.Errorf("got %+v", e)
 			}
 		})
@@ -97,17 +106,17 @@ func TestNothingIsKeptOfALoadThatAChangeFellInto(t *testing.T) {
 	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "compose.yaml")
 	started := time.Now()
 	write1(t, file, "one")
-	if err := Store(dir, slot, key, Entry{Stack: &spec.Stack{}}, []string{file}, started); err != nil {
+	if err := Store(dir, slot, key, Entry{Stack: &spec.Stack{}}, nil, []string{file}, started); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := Lookup(dir, slot, key); ok {
+	if entry(dir, slot, key) != nil {
 		t.Error("kept")
 	}
 }
 
 func TestEntriesAreForTheirOwnerOnlyAndReplaceEachOther(t *testing.T) {
 	dir, file := situation(t)
-	if err := Store(dir, slot, "newer", Entry{Stack: &spec.Stack{}}, []string{file}, afterChange(t, file)); err != nil {
+	if err := Store(dir, slot, "newer", Entry{Stack: &spec.Stack{}}, nil, []string{file}, afterChange(t, file)); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -120,7 +129,7 @@ func TestEntriesAreForTheirOwnerOnlyAndReplaceEachOther(t *testing.T) {
 			t.Errorf("%s: %v, %v", p, info.Mode(), err)
 		}
 	}
-	if _, ok := Lookup(dir, slot, key); ok {
+	if entry(dir, slot, key) != nil {
 		t.Error("the old entry is still there")
 	}
 }
@@ -128,7 +137,7 @@ func TestEntriesAreForTheirOwnerOnlyAndReplaceEachOther(t *testing.T) {
 func TestAPlaceThatCantBeWrittenIsAnError(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write1(t, file, "")
-	if err := Store(filepath.Join(file, "below"), slot, key, Entry{Stack: &spec.Stack{}}, nil, time.Now()); err == nil {
+	if err := Store(filepath.Join(file, "below"), slot, key, Entry{Stack: &spec.Stack{}}, nil, nil, time.Now()); err == nil {
 		t.Error("no error")
 	}
 }

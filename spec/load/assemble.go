@@ -35,6 +35,7 @@ func parseTree(src *source) *tree {
 	}
 	for _, f := range src.files {
 		own := &file{name: f.name, dir: src.dir, env: env}
+		a.tree.named = append(a.tree.named, own)
 		a.tree.root = a.add(a.tree.root, own, f.content, []string{f.name})
 	}
 	if a.tree.root == nil {

@@ -47,6 +47,7 @@ type source struct {
 	// unsupported is what compose-go found of attributes that the tables don't have.
 	unsupported []loader.UnsupportedAttribute
 	keys        map[string]bool // of all mappings in the files; nil where they were not read
+	earlier     *earlier        // nil where nothing is kept of loads
 }
 
 // paths are the files that have one.

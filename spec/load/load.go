@@ -17,6 +17,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/stack-run/stack/spec"
+	"github.com/stack-run/stack/spec/cache"
 )
 
 // Options say which files to load and how, in the terms of Compose's command line and environment.
@@ -48,7 +49,8 @@ type Result struct {
 	// Started is when the load began to read: what changed later may or may not be in it.
 	Started time.Time
 
-	project *types.Project // nil when the stack came from the cache
+	project *types.Project // nil when the stack, or a part of it, came from the cache
+	written *cache.Written // nil where a later load can't build on this one
 }
 
 // Load reads and resolves the stack files. The error is spec.Diagnostics, with all that is wrong, unless ctx ended.
@@ -70,6 +72,9 @@ func (src *source) load(ctx context.Context, o Options, started time.Time) (*Res
 	if files.findings.HasErrors() {
 		return nil, files.explain(ctx, src, nil, nil) // compose-go would fail, too, and on some files never end
 	}
+	if result := src.partly(ctx, o, files, hearing, started); result != nil {
+		return result, nil
+	}
 	project, err := src.compose(ctx, projectOptions{})
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -82,6 +87,7 @@ func (src *source) load(ctx context.Context, o Options, started time.Time) (*Res
 		return nil, fail("", "%v", err)
 	}
 	findings := files.check(src, isEnabled(project))
+	general := len(findings)
 	findings = append(findings, notes.diagnostics(files)...)
 	if project, err = resolveFiles(project, files, o, &findings); err != nil {
 		return nil, append(findings, files.explain(ctx, src, err, nil)...)
@@ -91,11 +97,13 @@ func (src *source) load(ctx context.Context, o Options, started time.Time) (*Res
 	if findings.HasErrors() {
 		return nil, sorted(findings)
 	}
-	return &Result{
-		Stack:    stack,
-		Warnings: sorted(findings),
-		Inputs:   src.inputs.list(project, files),
-		Started:  started,
-		project:  project,
-	}, nil
+	result := &Result{
+		Stack:   stack,
+		Inputs:  src.inputs.list(project, files),
+		Started: started,
+		project: project,
+	}
+	src.note(result, files, o, len(findings) == general)
+	result.Warnings = sorted(findings)
+	return result, nil
 }

@@ -56,6 +56,7 @@ func (t *tree) parseFile(f *file, content []byte) ([]*node, spec.Diagnostics) {
 		}
 		if root.kind == mapping {
 			documents = append(documents, root)
+			f.documents = append(f.documents, doc.Content[0])
 		} else if root.kind != null {
 			p.findings = append(p.findings, root.diagnose(spec.Error, nil,
 				"a stack file is a mapping at its top level", "begin with `services:`"))

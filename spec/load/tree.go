@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"gopkg.in/yaml.v3"
 
 	"github.com/stack-run/stack/spec"
 )
@@ -15,6 +16,8 @@ import (
 // and to look for further errors when compose-go has found its first.
 type tree struct {
 	root *node
+	// named are the files that a load was told to read or found by itself, without those that they refer to.
+	named []*file
 	// read are the files that were read or looked for beyond those named.
 	read     []string
 	findings spec.Diagnostics // what made a file unreadable
@@ -54,6 +57,8 @@ type file struct {
 	name string // absolute, or "-"
 	dir  string // what relative paths in it are relative to
 	env  types.Mapping
+	// documents are the mappings in it, as the YAML has them.
+	documents []*yaml.Node
 }
 
 func (n *node) field(name string) *node {
