@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -218,5 +219,33 @@ func TestAContainerOfAGroupIsWithdrawnWhileTheWholeTableIsMissing(t *testing.T) 
 	}
 	if got := callers(t, other, "tcp", "203.0.113.1:7150", 8); got["b"] != 8 {
 		t.Errorf("after the repair %v answer, want b alone", got)
+	}
+}
+
+// The kernel asks for a neighbour that is missing once a second, and so would find it long after it is back.
+func TestTheHostKnowsAContainerThatIsBackAtOnce(t *testing.T) {
+	g := newGround(t)
+	bridge := must(netlink.LinkByName(g.net.Link))
+	if err := netlink.LinkDel(g.port(g.a)); err != nil {
+		t.Fatal(err)
+	}
+	ip := g.a.addr4().AsSlice()
+	entry := func(state int) bool {
+		for _, n := range must(netlink.NeighList(bridge.Attrs().Index, netlink.FAMILY_V4)) {
+			if n.IP.Equal(ip) && n.State&state != 0 {
+				return true
+			}
+		}
+		return false
+	}
+	for deadline := time.Now().Add(10 * time.Second); !entry(netlink.NUD_INCOMPLETE); {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody asks for it")
+		}
+		call(t, nil, "tcp", g.a.addr4().String()+":80")
+	}
+	g.repair()
+	if !entry(netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE | netlink.NUD_REACHABLE) {
+		t.Error("the host still asks for it")
 	}
 }

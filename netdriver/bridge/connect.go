@@ -66,7 +66,20 @@ func (d *Driver) Connect(ctx context.Context, n netdriver.Network, sandboxes []n
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return settle(h, n.Link)
+	if err := settle(h, n.Link); err != nil {
+		return err
+	}
+	for _, s := range sandboxes {
+		for _, e := range s.Endpoints {
+			if e.Network != n.Name {
+				continue
+			}
+			if err := introduce(h, br.Attrs().Index, e); err != nil {
+				return fmt.Errorf("connect %s to network %s: %w", e.Container, n.Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // settle makes the kernel act on a link's new carrier now. It would do so a moment later, in the background, and until
