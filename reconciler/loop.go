@@ -206,7 +206,8 @@ func (r *Reconciler) pass(s *stack) (next time.Time) {
 	if len(w.plan.Actions) == 0 && w.after == nil && len(w.observed.Paused) == 0 {
 		r.finished(s)
 	}
-	if retry := s.loop.troubles.next(time.Now()); !retry.IsZero() && retry.Before(next) {
+	// As of when the plan was made: what has become due since then was left out of it.
+	if retry := s.loop.troubles.next(now); !retry.IsZero() && retry.Before(next) {
 		next = retry
 	}
 	return next
