@@ -147,13 +147,17 @@ func rootOf(argument string) (string, error) {
 	return "", errors.New("the watched container does not run")
 }
 
-// firstSync saves until something arrives: then the watch has begun.
+// firstSync saves until something arrives: then the watch has begun. It rests between two saves, as long as it takes a
+// contender that waits for files to be quiet.
 func firstSync(ctx context.Context, src, app string) error {
+	var saved time.Time
 	n := 0
 	return within(ctx, func() bool {
-		n++
-		_ = os.WriteFile(filepath.Join(src, "first"), fmt.Append(nil, n), 0o644)
-		time.Sleep(50 * time.Millisecond)
+		if time.Since(saved) > 2*time.Second {
+			n++
+			_ = os.WriteFile(filepath.Join(src, "first"), fmt.Append(nil, n), 0o644)
+			saved = time.Now()
+		}
 		_, err := os.Stat(filepath.Join(app, "first"))
 		return err == nil
 	})
