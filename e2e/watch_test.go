@@ -185,13 +185,13 @@ services:
     stop_signal: SIGKILL
     environment: {COLOR: `+color+`, SIZE: "${SIZE:-none}"}
     configs: [{source: page, target: /page}]
-    develop: {watch: [{path: ./src, target: /app, action: sync}]}
+    develop: {watch: [{path: ./src, target: /app, action: sync}, {path: ./current, target: /linked, action: sync}]}
   other: {image: busybox, init: true, command: [sleep, infinity]}
 configs: {page: {file: ./page}}
 `)
 	}
 	file("blue")
-	h.Sh("mkdir -p src; echo one > page")
+	h.Sh("mkdir -p src v1 v2; ln -s v1 current; echo one > page; echo 1 > v1/f; echo 2 > v2/f")
 	printed, stop := watched(h, "watch")
 	h.Sh("echo kept > src/f")
 	h.Eventually("synced", sameTrees(h, "src", "web", "/app"))
@@ -216,6 +216,11 @@ configs: {page: {file: ./page}}
 	equal(t, "the container", h.PsOf("work", "web")[0].ID, web)
 	h.Sh("echo still > src/g")
 	h.Eventually("files are synced still", func() bool { return h.Try("-p", "work", "exec", "-T", "web", "cat", "/app/g").Stdout == "still\n" })
+	file("red")
+	h.Eventually("the mended file is told", func() bool { return strings.Contains(printed(), "good again") })
+	h.Sh("ln -sfn v2 current")
+	h.Eventually("a link that points elsewhere is followed", sameTrees(h, "v2", "web", "/linked"))
+	equal(t, "the container", h.One("web").ID, web)
 	file("green")
 	h.Eventually("green", says("green big\ntwo\nkept\n"))
 	equal(t, "a service that is not concerned", h.One("other").ID, other)

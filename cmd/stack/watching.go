@@ -34,6 +34,7 @@ type watching struct {
 	mu    sync.Mutex
 	stack *spec.Stack // the last good one
 	files []string    // that it was loaded from
+	bad   bool        // the file that is there now is not it
 }
 
 func (w *watching) close() { w.inputs.Close() }
@@ -115,7 +116,6 @@ func (w *watching) run(ctx context.Context) error {
 	defer cancel()
 	others.Go(func() { w.follow(ctx, containers) })
 	others.Go(func() { w.followFiles(ctx, services) })
-	w.view.line("", "Watch enabled")
 	err = watch.Run(ctx, watch.Options{Target: w, Services: watched, Report: w.view.event}, containers, services)
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (w *watching) current() *spec.Stack {
 
 // setInputs watches the files of a load, and what is ignored by files of their own.
 func (w *watching) setInputs(loaded *load.Result) error {
-	files := slices.Clone(loaded.Inputs)
+	files := slices.Concat(loaded.Inputs, loaded.Links)
 	for _, s := range loaded.Stack.Services {
 		if s.Develop != nil && s.Develop.Context != "" {
 			files = append(files, filepath.Join(s.Develop.Context, ".dockerignore"))
@@ -184,8 +184,12 @@ func (w *watching) followFiles(ctx context.Context, services chan<- map[string]*
 		}
 		if err != nil {
 			w.view.failed(err)
+		}
+		if watched == nil {
+			w.bad = true
 			continue
 		}
+		w.bad = false
 		select {
 		case services <- watched:
 		case <-ctx.Done():
@@ -194,7 +198,8 @@ func (w *watching) followFiles(ctx context.Context, services chan<- map[string]*
 	}
 }
 
-// apply converges to the stack file as it is now. What is wrong with it leaves all as it is.
+// apply converges to the stack file as it is now, and returns the services to watch. What is wrong with it leaves all as it
+// is, and returns none.
 func (w *watching) apply(ctx context.Context, began time.Time) (map[string]*spec.Service, error) {
 	loaded, err := w.load(ctx)
 	if err == nil && loaded.Stack.Name != w.name() {
@@ -227,14 +232,17 @@ func (w *watching) apply(ctx context.Context, began time.Time) (map[string]*spec
 	w.stack = stack
 	w.mu.Unlock()
 	if plan.Empty() {
+		if w.bad {
+			w.view.line("", "Stack file is good again, and changes nothing")
+		}
 		return watched, nil
 	}
 	w.view.line("", "Stack file changed")
 	if err := w.c.printPlan(plan.Plan); err != nil {
-		return nil, err
+		return watched, err
 	}
 	if err := w.converge(ctx, request); err != nil {
-		return nil, err
+		return watched, err
 	}
 	w.view.took("", "Applied", time.Since(began))
 	return watched, nil

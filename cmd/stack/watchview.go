@@ -58,6 +58,8 @@ func (v *watchView) print(service, text, same string) {
 // event shows what the watcher tells.
 func (v *watchView) event(e watch.Event) {
 	switch e.Kind {
+	case watch.Watching:
+		v.line("", "Watch enabled")
 	case watch.Synced:
 		v.synced(e)
 	case watch.Restarting:

@@ -23,7 +23,7 @@ type tree struct {
 	fs     *fsnotify.Watcher
 	report func(Event)
 	wake   chan struct{} // the worker, when there is something to look at
-	again  chan []*rule  // the reader, to go on with these rules
+	again  chan renewal  // the reader, to go on with other rules
 
 	// Only the reader uses these.
 	rules    []*rule
@@ -56,7 +56,7 @@ func newTree(rules []*rule, report func(Event)) (*tree, error) {
 		return nil, fmt.Errorf("watch files: %w", err)
 	}
 	t := &tree{
-		fs: watcher, report: report, wake: make(chan struct{}, 1), again: make(chan []*rule), watching: map[string]bool{},
+		fs: watcher, report: report, wake: make(chan struct{}, 1), again: make(chan renewal), watching: map[string]bool{},
 		known: map[string]stamp{}, pending: map[string]*change{},
 	}
 	t.begin(rules)
@@ -129,8 +129,9 @@ func (t *tree) read(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case rules := <-t.again:
-			t.begin(rules)
+		case next := <-t.again:
+			t.begin(next.rules)
+			close(next.done)
 		case ev, ok := <-t.fs.Events:
 			if !ok {
 				return nil

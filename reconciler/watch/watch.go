@@ -65,20 +65,21 @@ type Event struct {
 	// Paths that a sync was about, absolute; of many only the first.
 	Paths []string
 	Count int    // of paths
-	To    string // where the first one, or the folder of all, belongs in the container
+	To    string // where the only one, or the folders of all, belong in the container
 	Placed
 	Took time.Duration // since the kernel told of the first change, or since the action began
 	Text string
 	Err  error
 
-	folder string // of the rule, in the container
-	since  time.Time
+	folders []string // of the rules, in the container
+	since   time.Time
 }
 
 // Kind of an Event.
 type Kind string
 
 const (
+	Watching   Kind = "watching" // from now on no change is missed
 	Synced     Kind = "sync"
 	Restarting Kind = "restarting"
 	Restarted  Kind = "restarted"
@@ -121,6 +122,7 @@ func Run(ctx context.Context, o Options, containers <-chan Container, services <
 		return err
 	}
 	w.tree = t
+	w.report(Event{Kind: Watching})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	read := make(chan error, 1)

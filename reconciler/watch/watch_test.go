@@ -39,12 +39,19 @@ type bench struct {
 // watching starts a watch of one service, web, with rules; a rule without a path is about src.
 func watching(t testing.TB, rules ...spec.WatchRule) *bench {
 	t.Helper()
+	b := idle(t)
+	b.start(rules...)
+	return b
+}
+
+// idle is a bench that watches nothing yet.
+func idle(t testing.TB) *bench {
+	t.Helper()
 	b := &bench{
 		t: t, src: filepath.Join(t.TempDir(), "src"), root: t.TempDir(),
 		containers: make(chan Container), services: make(chan map[string]*spec.Service),
 	}
 	b.must(os.Mkdir(b.src, 0o755))
-	b.start(rules...)
 	return b
 }
 
@@ -380,7 +387,7 @@ func TestANewContainerGetsWhatWasChanged(t *testing.T) {
 }
 
 func TestInitialSyncGivesAll(t *testing.T) {
-	b := &bench{t: t, src: t.TempDir(), root: t.TempDir(), containers: make(chan Container), services: make(chan map[string]*spec.Service)}
+	b := idle(t)
 	b.sh("mkdir -p d node_modules; echo 1 > d/1; echo 2 > 2; chmod 755 .; echo x > node_modules/x")
 	b.write("compose.yaml", "about the image")
 	b.start(spec.WatchRule{Action: spec.WatchSync, InitialSync: true, Ignore: []string{"node_modules"}})

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -175,13 +175,15 @@ func (w *worker) placed(service string, s *syncing, p Placed) (rebuild bool) {
 		w.report(Event{Kind: Failed, Service: service, Placed: p, Text: "sync", Err: p.Err})
 	case p.Written+p.Removed > 0 || len(p.Failures) > 0:
 		w.written.Add(int64(p.Written + p.Removed))
-		e := Event{Kind: Synced, Service: service, Placed: p, Took: time.Since(s.since), To: s.sets[0].Target, folder: s.sets[0].Target, since: s.since}
+		e := Event{Kind: Synced, Service: service, Placed: p, Took: time.Since(s.since), since: s.since}
 		for _, set := range s.sets {
 			e.Count += len(set.Paths)
+			e.folders = withFolder(e.folders, set.Target)
 			for _, rel := range set.Paths[:min(len(set.Paths), fewPaths)] {
 				e.Paths = append(e.Paths, filepath.Join(set.Source, rel))
 			}
 		}
+		e.To = strings.Join(e.folders, ", ")
 		if e.Count == 1 {
 			e.To = path.Join(s.sets[0].Target, s.sets[0].Paths[0])
 		}
@@ -208,8 +210,11 @@ func withSync(untold map[string]*Event, e Event) map[string]*Event {
 	for _, p := range e.Paths {
 		if e.Count > len(e.Paths) || !slices.Contains(old.Paths, p) {
 			old.Count += e.Count
-			old.To = old.folder
 			old.Paths = append(old.Paths, e.Paths...)
+			for _, folder := range e.folders {
+				old.folders = withFolder(old.folders, folder)
+			}
+			old.To = strings.Join(old.folders, ", ")
 			break
 		}
 	}
@@ -217,6 +222,13 @@ func withSync(untold map[string]*Event, e Event) map[string]*Event {
 	old.Failures = append(old.Failures, e.Failures...)
 	old.Took = time.Since(old.since)
 	return untold
+}
+
+func withFolder(folders []string, folder string) []string {
+	if slices.Contains(folders, folder) {
+		return folders
+	}
+	return append(folders, folder)
 }
 
 // tell reports the syncs that were not reported yet.
@@ -252,22 +264,25 @@ func (w *worker) started(ctx context.Context, c Container) {
 			rels[rel] = true
 		}
 		if r.InitialSync {
-			for _, rel := range w.tree.files(r) {
-				rels[rel] = rels[rel] || !notInitially[path.Base(rel)]
+			for _, rel := range r.initial(w.tree) {
+				rels[rel] = true
 			}
-			maps.DeleteFunc(rels, func(_ string, wanted bool) bool { return !wanted })
 		}
 		if len(rels) > 0 {
 			s.sets = append(s.sets, r.set(sortedKeys(rels)))
 			s.rules = append(s.rules, r)
 		}
 	}
-	if len(s.sets) == 0 {
-		return
+	if len(s.sets) > 0 {
+		w.catchUp(ctx, c.Service, []string{c.ID}, s)
 	}
+}
+
+// catchUp places what no event is going to tell of; no containers are all that run.
+func (w *worker) catchUp(ctx context.Context, service string, containers []string, s *syncing) {
 	before := w.written.Load()
-	if w.place(ctx, c.Service, []string{c.ID}, s) {
-		w.rebuildInstead(c.Service)
+	if w.place(ctx, service, containers, s) {
+		w.rebuildInstead(service)
 	}
 	if w.written.Load() == before {
 		return
@@ -288,30 +303,6 @@ func (w *worker) started(ctx context.Context, c Container) {
 var notInitially = map[string]bool{
 	"Dockerfile": true, "compose.yaml": true, "compose.yml": true, "docker-compose.yml": true, "docker-compose.yaml": true,
 	"compose.override.yml": true, "compose.override.yaml": true, "docker-compose.override.yml": true, "docker-compose.override.yaml": true,
-}
-
-// follow goes on with the rules of a changed stack file.
-func (w *worker) follow(ctx context.Context, services map[string]*spec.Service) {
-	rules, warnings, err := rulesOf(services)
-	if err != nil {
-		w.report(Event{Kind: Failed, Text: "watch rules", Err: err})
-		return
-	}
-	for _, text := range warnings {
-		w.report(Event{Kind: Warning, Text: text})
-	}
-	for _, r := range rules {
-		for _, old := range w.rules {
-			if old.service == r.service && old.Path == r.Path && old.Target == r.Target {
-				r.touched = old.touched
-			}
-		}
-	}
-	select {
-	case w.tree.again <- rules:
-		w.rules = rules
-	case <-ctx.Done():
-	}
 }
 
 // perform begins what is due, if files are quiet and nothing else is being done.

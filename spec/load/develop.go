@@ -2,7 +2,10 @@ package load
 
 import (
 	"fmt"
+	"os"
 	"path"
+	"path/filepath"
+	"slices"
 
 	"github.com/compose-spec/compose-go/v2/types"
 
@@ -45,6 +48,39 @@ func (c *converter) develop(at []string, s types.ServiceConfig) *spec.Develop {
 		out.Watch = append(out.Watch, rule)
 	}
 	return out
+}
+
+// watchedLinks are the symbolic links on the way to the files that rules are about, as the ways were written.
+func watchedLinks(stack *spec.Stack, files *tree) []string {
+	var all []string
+	for name, s := range stack.Services {
+		if s.Develop == nil {
+			continue
+		}
+		for i, rule := range s.Develop.Watch {
+			n := files.root.get("services", name, "develop", "watch", fmt.Sprint(i), "path")
+			if n == nil || n.file == nil {
+				continue
+			}
+			written, err := n.interpolated()
+			if err != nil {
+				continue // compose-go has said so
+			}
+			if !filepath.IsAbs(written) {
+				written = filepath.Join(n.file.dir, written)
+			}
+			if written = filepath.Clean(written); written == rule.Path {
+				continue
+			}
+			for way := written; way != "/"; way = filepath.Dir(way) {
+				if info, err := os.Lstat(way); err == nil && info.Mode()&os.ModeSymlink != 0 {
+					all = append(all, way)
+				}
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func (c *converter) checkRule(here []string, rule *spec.WatchRule, trigger types.Trigger) {

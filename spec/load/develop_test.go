@@ -2,8 +2,10 @@ package load
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/stack-run/stack/spec"
@@ -61,5 +63,35 @@ services:
 		if got := s.Services[service].Image; got != want {
 			t.Errorf("image of %s: %q, want %q", service, got, want)
 		}
+	}
+}
+
+// Which files a rule is about, a link may decide; where it leads is resolved, and the link itself told.
+func TestLinksOnTheWayToWatchedFilesAreTold(t *testing.T) {
+	dir := files{
+		"compose.yaml": `
+include: [sub/more.yaml]
+services:
+  web:
+    image: x
+    develop: {watch: [{path: ./plain, target: /a, action: sync}, {path: "./${NAME:-current}/src", target: /b, action: sync}]}
+`,
+		"sub/more.yaml": `services: {job: {image: x, develop: {watch: [{path: ./link, action: restart}]}}}`,
+		"v1/src/f":      "", "plain/f": "",
+	}.write(t)
+	for link, to := range map[string]string{"current": "v1", "sub/link": "../plain"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := Load(context.Background(), Options{WorkingDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{dir + "/current", dir + "/sub/link"}; !slices.Equal(r.Links, want) {
+		t.Errorf("links %v instead of %v", r.Links, want)
+	}
+	if got, want := r.Stack.Services["web"].Develop.Watch[1].Path, dir+"/v1/src"; got != want {
+		t.Errorf("the rule is about %s instead of %s", got, want)
 	}
 }

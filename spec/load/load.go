@@ -46,6 +46,8 @@ type Result struct {
 	// Inputs are all the files whose content or absence the result depends on, absolute and sorted.
 	// It is nil if not all of it came from files: nothing may be kept of such a load.
 	Inputs []string
+	// Links are symbolic links, absolute, that decide which files `watch` is about. They are known when Inputs are.
+	Links []string
 	// Started is when the load began to read: what changed later may or may not be in it.
 	Started time.Time
 
@@ -100,6 +102,7 @@ func (src *source) load(ctx context.Context, o Options, started time.Time) (*Res
 	result := &Result{
 		Stack:   stack,
 		Inputs:  src.inputs.list(project, files),
+		Links:   watchedLinks(stack, files),
 		Started: started,
 		project: project,
 	}
