@@ -2,6 +2,7 @@ package planner
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/stack-run/stack/spec"
 )
@@ -59,6 +60,7 @@ func (u *up) wait(provider *course, condition string, optional bool) int {
 	})
 	u.after(id, provider.startIDs()...)
 	for _, f := range provider.fates {
+		u.after(id, f.updateID) // by its new health check, if that is what changes
 		if f.what == discard || f.succeeds() {
 			u.after(id, f.removeID) // what goes isn't waited for
 		}
@@ -73,11 +75,18 @@ func (u *up) holds(s *course, condition string) bool {
 		if f.what == discard {
 			continue
 		}
-		if f.what != keep || f.started() != none || !satisfies(f.old, condition) {
+		if f.what != keep || f.started() != none || f.checkedAnew() || !satisfies(f.old, condition) {
 			return false
 		}
 	}
 	return true
+}
+
+// checkedAnew tells whether the plan changes by what the container counts as healthy.
+func (f *fate) checkedAnew() bool {
+	return slices.ContainsFunc(f.update, func(c spec.Change) bool {
+		return c.Path == "healthcheck" || strings.HasPrefix(c.Path, "healthcheck.")
+	})
 }
 
 // satisfies tells whether a container, as it is, meets the condition.
