@@ -140,8 +140,12 @@ const (
 // each state before.
 const glance = 200 * time.Millisecond
 
-// WaitDrained returns when no client elsewhere has a TCP connection to a server in the container any more, or with the
-// context's error. It wants a container that gets no new ones: see Drained.
+// InFlight is how long a connection that the kernel has sent to a container may need to become a socket there: on a busy
+// machine its first packet waits in queues between the namespaces. Changes of the rules do not reach it there.
+const InFlight = 100 * time.Millisecond
+
+// WaitDrained returns when no client elsewhere has a TCP connection to a server in the container any more, nor one on its
+// way, or with the context's error. It wants a container that gets no new ones: see Drained.
 func (m *Manager) WaitDrained(ctx context.Context, containerID string) error {
 	s := m.sandbox(containerID)
 	if s.Netns == "" {
@@ -164,10 +168,23 @@ func (m *Manager) WaitDrained(ctx context.Context, containerID string) error {
 	if err := events.SetReceiveTimeout(&limit); err != nil {
 		return err
 	}
-	for {
+	for last := time.Now(); ; { // that a connection may have been sent to it
 		n, err := m.connections(containerID)
-		if err != nil || n == 0 {
+		if err != nil {
 			return err
+		}
+		switch silence := time.Since(last); {
+		case n > 0:
+			last = time.Now()
+		case silence >= InFlight:
+			return nil
+		default:
+			select {
+			case <-time.After(InFlight - silence):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("container %s: %d connections are left: %w", containerID, n, err)

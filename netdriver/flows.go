@@ -84,12 +84,25 @@ func (s staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	src, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
 	from := netip.AddrPortFrom(src.Unmap(), flow.Reverse.SrcPort)
 	if flow.Forward.Protocol == unix.IPPROTO_TCP {
-		return to != from && (s.ended[from] || s.ended[netip.AddrPortFrom(from.Addr(), 0)])
+		return to != from && !over(flow) && (s.ended[from] || s.ended[netip.AddrPortFrom(from.Addr(), 0)])
 	}
 	if to != from {
 		return s.targets[from] || s.virtual[from.Addr()]
 	}
 	return s.hosts[to] || s.any[to.Port()]
+}
+
+// States of a TCP connection that the kernel's tracking takes for over: nf_conntrack_tcp_common.h.
+const (
+	trackedTimeWait = 7
+	trackedClose    = 8
+)
+
+// over tells whether the next client from the same port begins a connection anew, whatever is remembered of the last one. To
+// have it forgotten would hit that client: it is named by its port, and may be there by then.
+func over(flow *netlink.ConntrackFlow) bool {
+	tcp, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP)
+	return ok && (tcp.State == trackedTimeWait || tcp.State == trackedClose)
 }
 
 // forget makes the kernel forget them, so that their next packets see the rules.

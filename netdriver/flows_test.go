@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/netdriver"
@@ -106,4 +107,44 @@ func TestAClientThatComesBackByTheSamePortReachesTheNextContainer(t *testing.T) 
 			}
 		})
 	}
+}
+
+// Who comes back by the port of a connection that is over begins anew, at any container. The kernel names both by that port:
+// to forget the old one may hit the new one, whose packets would go to another container in mid-sentence.
+func TestConnectionsThatAreOverAreNotForgottenWithTheirContainer(t *testing.T) {
+	const port = 30100
+	d := newDaemon(t)
+	d.network(bridged("n"))
+	other := outside(t)
+	web := d.run("web", []string{"n"}, netdriver.Port{HostPort: 7171, Target: 80, Protocol: "tcp"})
+	web.Do(t, func() error { return echo(t, "web", 80) })
+	conn, err := from(t, other, port, "203.0.113.1:7171")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, conn)
+	conn.Close()
+	const timeWait = 7
+	waitUntil(t, "the connection is over", func() bool { return tracked(t, port) == timeWait })
+	if err := d.Unpublish(ctx, []string{web.id}); err != nil {
+		t.Fatal(err)
+	}
+	if state := tracked(t, port); state != timeWait {
+		t.Errorf("the kernel has the connection in state %d", state)
+	}
+}
+
+// tracked is the state of the connection that the kernel tracks from a client's port; 0 when there is none.
+func tracked(t *testing.T, port uint16) uint8 {
+	t.Helper()
+	flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flow := range flows {
+		if tcp, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP); ok && flow.Forward.SrcPort == port {
+			return tcp.State
+		}
+	}
+	return 0
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
 	"github.com/stack-run/stack/runtime/logs"
@@ -175,13 +176,14 @@ func listeners(pid int, protocol string) map[uint16]bool {
 // acceptPatience is how long a container gets to accept the connections that came before new ones were held.
 const acceptPatience = time.Second
 
-// awaitAccepts returns when no connection to a container is half-open or waits to be accepted: those would be refused when
-// its program stops listening, however gracefully it ends.
+// awaitAccepts returns when no connection to a container is on its way, half-open, or waits to be accepted: those would be
+// refused when its program stops listening, however gracefully it ends.
 func awaitAccepts(ctx context.Context, v runtime.View) {
 	ctx, cancel := context.WithTimeout(ctx, acceptPatience)
 	defer cancel()
+	began := time.Now()
 	for pause := firstListen; ; pause = min(2*pause, longestListen) {
-		waiting := false
+		waiting := time.Since(began) < netdriver.InFlight
 		sockets(v.State.PID, "tcp", func(state string, _ uint16, queue uint64) {
 			waiting = waiting || state == synReceived || state == tcpListen && queue > 0
 		})
