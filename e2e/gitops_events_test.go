@@ -12,11 +12,17 @@ import (
 	"github.com/stack-run/stack/reconciler/gitops/status"
 )
 
-// hook sends a webhook as GitHub does and returns the status code.
-func hook(h *host.Host, name, secret string) string {
+// signatures are how each kind of server signs a webhook: a header, made of the body's digest by the secret, or of the secret.
+var signatures = map[string]string{
+	"GitHub": "X-Hub-Signature-256: sha256=$digest", "GitLab": "X-Gitlab-Token: $secret",
+	"Gitea": "X-Gitea-Signature: $digest", "Forgejo": "X-Forgejo-Signature: $digest",
+}
+
+// hook sends a webhook as a kind of server does and returns the status code.
+func hook(h *host.Host, server, name, secret string) string {
 	h.T.Helper()
-	return h.Sh(fmt.Sprintf(`body='{"ref":"refs/heads/main"}'; sig=$(printf %%s "$body" | openssl dgst -sha256 -hmac '%s' | sed 's/.* //')
-		curl -s -o /dev/null -w '%%{http_code}' --max-time 10 -H "X-Hub-Signature-256: sha256=$sig" -d "$body" http://127.0.0.1:9180/hooks/%s`, secret, name))
+	return h.Sh(fmt.Sprintf(`body='{"ref":"refs/heads/main"}'; secret='%s'; digest=$(printf %%s "$body" | openssl dgst -sha256 -hmac "$secret" | sed 's/.* //')
+		curl -s -o /dev/null -w '%%{http_code}' --max-time 10 -H "%s" -d "$body" http://127.0.0.1:9180/hooks/%s`, secret, signatures[server], name))
 }
 
 // receiver writes each request that it gets to a file of its own: received/N. With a file "down" it answers 503.
@@ -51,12 +57,12 @@ repositories:
 	// A label is changed under the running container, a variable needs a new one that is healthy again.
 	for _, edit := range []string{"labels", "environment"} {
 		var took []time.Duration
-		for i := range 5 {
+		for i, server := range []string{"GitHub", "GitLab", "Gitea", "Forgejo", "GitHub"} {
 			text := strings.Replace(web("index.html"), "ports:", fmt.Sprintf("%s: {V: \"%d\"}\n    ports:", edit, i), 1)
 			commit := r.push(edit, map[string]string{"compose.yaml": text})
 			time.Sleep(hookPause) // the distance that webhooks are kept at; a measurement, not a wait for something
 			began := time.Now()
-			equal(t, "the answer to a webhook", hook(h, "shop", "s3cr3t"), "202")
+			equal(t, "the answer to a webhook", hook(h, server, "shop", "s3cr3t"), "202")
 			file := filepath.Join(h.Root, "gitops/shop/state.json")
 			h.Eventually("the webhook's commit is applied", func() bool {
 				return h.Sh(`grep -o '"applied":{"id":"[0-9a-f]*"' `+file) == `"applied":{"id":"`+commit+`"`
@@ -72,8 +78,10 @@ repositories:
 
 	before := len(repository(h, "shop").History)
 	r.push("not announced", map[string]string{"www/index.html": "two"})
-	equal(t, "the answer to a forgery", hook(h, "shop", "guess"), "401")
-	equal(t, "the answer to a webhook of nobody's", hook(h, "nosuch", "s3cr3t"), "401")
+	for server := range signatures {
+		equal(t, "the answer to a forgery of "+server, hook(h, server, "shop", "guess"), "401")
+	}
+	equal(t, "the answer to a webhook of nobody's", hook(h, "GitHub", "nosuch", "s3cr3t"), "401")
 	flood := h.Sh(`for i in $(seq 200); do curl -s -o /dev/null -w '%{http_code}\n' -d x -H 'X-Gitlab-Token: no' http://127.0.0.1:9180/hooks/shop; done | sort | uniq -c | tr -s ' '`)
 	contains(t, "the answers to a flood", flood, " 429")
 	equal(t, "the page after forgeries", h.Get("http://127.0.0.1:8080/"), "one")

@@ -129,44 +129,68 @@ func becomes(h *host.Host, name, reason string) status.Condition {
 }
 
 // webServer serves the machine's repositories by git's own CGI program behind nginx, for those with a password:
-// http://127.0.0.1:8081/NAME.git. User and password are deploy and pa55word.
+// http://127.0.0.1:8081/NAME.git. User and password are deploy and pa55word; the token t0ken is another way in.
 func webServer(h *host.Host) (stop func()) {
 	h.T.Helper()
 	dir := filepath.Dir(h.Dir)
-	h.Sh(fmt.Sprintf(`printf 'deploy:%%s\n' "$(openssl passwd -apr1 pa55word)" >%[1]s/htpasswd; mkdir -p %[1]s/nginx; chmod 777 %[1]s/nginx
-cat >%[1]s/nginx.conf <<'.'
+	h.Sh(fmt.Sprintf(`mkdir -p %[1]s/nginx/servers; chmod 777 %[1]s/nginx
+for u in deploy:pa55word x-access-token:t0ken; do printf '%%s:%%s\n' ${u%%%%:*} "$(openssl passwd -apr1 ${u##*:})"; done >%[1]s/nginx/htpasswd
+cat >%[1]s/nginx/nginx.conf <<'.'
 daemon off; master_process off; pid %[1]s/nginx/pid; error_log %[1]s/nginx/error.log;
 events {}
 http {
   access_log off; client_body_temp_path %[1]s/nginx; proxy_temp_path %[1]s/nginx; fastcgi_temp_path %[1]s/nginx; uwsgi_temp_path %[1]s/nginx; scgi_temp_path %[1]s/nginx;
+  auth_basic git; auth_basic_user_file %[1]s/nginx/htpasswd;
   server {
     listen 127.0.0.1:8081;
-    auth_basic git; auth_basic_user_file %[1]s/htpasswd;
-    location / {
-      include /etc/nginx/fastcgi_params;
-      fastcgi_pass unix:%[1]s/nginx/fcgi.sock;
-      fastcgi_param SCRIPT_FILENAME /usr/lib/git-core/git-http-backend;
-      fastcgi_param GIT_HTTP_EXPORT_ALL "";
-      fastcgi_param GIT_PROJECT_ROOT %[1]s/git;
-      fastcgi_param PATH_INFO $uri;
-      fastcgi_param HOME %[1]s;
-      fastcgi_param GIT_CONFIG_GLOBAL %[1]s/.gitconfig;
-      fastcgi_read_timeout 600;
-    }
+    include %[1]s/nginx/git.conf;
   }
+  include %[1]s/nginx/servers/*.conf;
+}
+.
+cat >%[1]s/nginx/git.conf <<'.'
+location / {
+  include /etc/nginx/fastcgi_params;
+  fastcgi_pass unix:%[1]s/nginx/fcgi.sock;
+  fastcgi_param SCRIPT_FILENAME /usr/lib/git-core/git-http-backend;
+  fastcgi_param GIT_HTTP_EXPORT_ALL "";
+  fastcgi_param GIT_PROJECT_ROOT %[1]s/git;
+  fastcgi_param PATH_INFO $uri;
+  fastcgi_param HOME %[1]s;
+  fastcgi_param GIT_CONFIG_GLOBAL %[1]s/.gitconfig;
+  fastcgi_read_timeout 600;
 }
 .
 `, dir))
 	fcgi := h.Background(h.Command("fcgiwrap", "-s", "unix:"+dir+"/nginx/fcgi.sock"))
 	h.Eventually("fcgiwrap listens", func() bool { return h.Sh("ls "+dir+"/nginx/fcgi.sock 2>/dev/null || true") != "" })
-	nginx := h.Background(h.Command("nginx", "-c", dir+"/nginx.conf"))
+	nginx := h.Background(h.Command("nginx", "-c", dir+"/nginx/nginx.conf"))
 	h.Eventually("nginx listens", func() bool { return strings.Contains(h.Sh("ss -ltn"), "127.0.0.1:8081") })
-	h.Sh("printf pa55word >$HOME/password")
+	h.Sh("printf pa55word >$HOME/password; printf t0ken >$HOME/git-token")
 	return func() {
 		nginx()
 		fcgi()
 		h.Sh("rm -f " + dir + "/nginx/fcgi.sock")
 	}
+}
+
+// withTLS has webServer serve https://127.0.0.1:8443/NAME.git too, with a certificate of $HOME/ca.pem, an authority that nobody
+// knows. It comes before it.
+func withTLS(h *host.Host) {
+	h.T.Helper()
+	dir := filepath.Dir(h.Dir)
+	h.Sh(fmt.Sprintf(`cd %[1]s; mkdir -p nginx/servers
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem 2>/dev/null
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=git -keyout nginx/key.pem -out nginx/request.pem 2>/dev/null
+openssl x509 -req -in nginx/request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 -extfile <(echo subjectAltName=IP:127.0.0.1) -out nginx/cert.pem 2>/dev/null
+cat >nginx/servers/tls.conf <<.
+server {
+  listen 127.0.0.1:8443 ssl;
+  ssl_certificate %[1]s/nginx/cert.pem; ssl_certificate_key %[1]s/nginx/key.pem;
+  include %[1]s/nginx/git.conf;
+}
+.
+`, dir))
 }
 
 // sshServer serves the machine's repositories at ssh://root@127.0.0.1:2222/NAME; the key is $HOME/id, the server's key in

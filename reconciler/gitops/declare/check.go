@@ -144,6 +144,15 @@ func (r Repository) checkURL(ps *Problems) {
 	case secret && u.Scheme != "https" && u.Scheme != "http":
 		ps.add("auth", "", "%s takes neither tokens nor passwords", u.Scheme)
 	}
+	if r.Auth.CAFile != "" && u.Scheme != "https" {
+		ps.add("auth.caFile", "add the authority to those of this host, or leave it away", "only servers of https URLs are checked by it")
+	}
+	if u.Scheme != "ssh" && (r.Auth.SSHKey != "" || r.Auth.KnownHosts != "") {
+		ps.add("auth", "leave sshKey and knownHosts away, or write the URL as ssh://user@host/path", "%s has no use for ssh keys", u.Scheme)
+	}
+	if r.Auth.Username != "" && !secret {
+		ps.add("auth.username", "name a file with the password or a token under auth", "a user's name alone is of no use")
+	}
 	if r.Auth.PasswordFile != "" && r.Auth.TokenFile != "" {
 		ps.add("auth", "leave one of them away", "both a token and a password are given")
 	}
@@ -258,6 +267,9 @@ func (r Repository) checkReport(ps *Problems) {
 	}
 	if !isHTTP(r.Report.URL) {
 		ps.add("report.url", "such as https://api.github.com/repos/OWNER/NAME", "the URL of the repository's API is needed")
+	}
+	if strings.HasPrefix(r.URL, "oci:") {
+		ps.add("report", "leave it away", "an artifact is no commit that a status could be given to")
 	}
 	if r.Report.TokenFile == "" {
 		ps.add("report.tokenFile", "", "a token is needed")

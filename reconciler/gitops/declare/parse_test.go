@@ -87,6 +87,12 @@ func TestParseRefusesWithPosition(t *testing.T) {
 		"a way out":   {"repositories: {a: {url: \"https://h/a\", path: ../b}}\n", `c:1:40: repositories.a.path: "../b" is not within the repository; name something below the repository's top`},
 		"a token in the open": {"repositories: {a: {url: \"http://h/a\", auth: {tokenFile: /t}}}\n",
 			"c:1:20: repositories.a.url: credentials would travel in the open; use https"},
+		"credentials that nothing would use": {"repositories: {a: {url: \"git://h/a\", auth: {caFile: /c, sshKey: /k, username: u}}}\n",
+			"c:1:38: repositories.a.auth: git has no use for ssh keys; leave sshKey and knownHosts away, or write the URL as ssh://user@host/path\n" +
+				"c:1:45: repositories.a.auth.caFile: only servers of https URLs are checked by it; add the authority to those of this host, or leave it away\n" +
+				"c:1:69: repositories.a.auth.username: a user's name alone is of no use; name a file with the password or a token under auth"},
+		"a status of an artifact": {"repositories: {a: {url: \"oci://h/a\", report: {provider: gitea, url: \"https://h/a\", tokenFile: /t}}}\n",
+			"c:1:38: repositories.a.report: an artifact is no commit that a status could be given to; leave it away"},
 		"two refs":        {"repositories: {a: {url: \"https://h/a\", ref: {branch: b, tag: t}}}\n", "c:1:40: repositories.a.ref: give one of branch, tag, semver and commit"},
 		"a circle":        {"repositories:\n  a: {url: \"https://h/a\", dependsOn: [b]}\n  b: {url: \"https://h/b\", dependsOn: [a]}\n", "c:2:27: repositories.a.dependsOn: a and b wait for each other\nc:3:27: repositories.b.dependsOn: b and a wait for each other"},
 		"no such other":   {"repositories: {a: {url: \"https://h/a\", dependsOn: [x]}}\n", `c:1:40: repositories.a.dependsOn: no repository is called "x" here`},

@@ -266,7 +266,7 @@ func (g *Git) blame(err error) error {
 	var failed *gitError
 	if !errors.As(err, &failed) {
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("%w: the server did not answer in time", ErrUnavailable)
+			return fmt.Errorf("%w: the server did not answer, or not all of it came, in time; timeout is how long it may take", ErrUnavailable)
 		}
 		return err
 	}
@@ -280,6 +280,9 @@ func (g *Git) blame(err error) error {
 	var disk syscall.Statfs_t
 	if syscall.Statfs(g.Dir, &disk) == nil && disk.Bavail*uint64(disk.Bsize) < 64<<10 {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	if err := g.certificate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

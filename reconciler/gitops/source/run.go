@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,14 +167,17 @@ func (g *Git) environment() ([]string, error) {
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + filepath.Join(g.Dir, "gitconfig"), "GIT_ATTR_NOSYSTEM=1",
 		"GIT_OPTIONAL_LOCKS=0", "GIT_NO_REPLACE_OBJECTS=1", "GIT_ASKPASS=true", "SSH_ASKPASS=true",
 	}
-	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}
 	}
 	config := map[string]string{}
-	if g.Auth.CAFile != "" {
-		config["http.sslCAInfo"] = g.Auth.CAFile
+	// git does not know the variables that all else here goes by.
+	for key, file := range map[string]string{"http.sslCAInfo": cmp.Or(g.Auth.CAFile, os.Getenv("SSL_CERT_FILE")), "http.sslCAPath": os.Getenv("SSL_CERT_DIR")} {
+		if file != "" {
+			config[key] = file
+		}
 	}
 	header, err := g.Auth.header()
 	if err != nil {
