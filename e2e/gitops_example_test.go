@@ -8,7 +8,7 @@ func TestAServerOfOneFileFollowsItsRepository(t *testing.T) {
 	contains(t, "the next page", makeExample(h, "gitops-server", "push"), "Hello again.")
 	id := h.PsOf("site", "web")[0].ID
 	contains(t, "the page of what broke", makeExample(h, "gitops-server", "break"), "Hello again.")
-	contains(t, "the status of what broke", h.Try("gitops", "status", "site").Stdout, "RolledBack", "Break it", "A new page")
+	contains(t, "the status of what broke", h.Try("gitops", "status", "site").Stdout, "RolledBack", "Break it", "A new page", "in time", "[emerg]")
 	makeExample(h, "gitops-server", "fix")
 	contains(t, "the rotated password", makeExample(h, "gitops-server", "rotate"), "Welcome, admin.")
 	if h.PsOf("site", "web")[0].ID == id {

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"testing"
@@ -78,6 +79,21 @@ func TestAnUnhealthyDependencySaysWhatItsCheckSaid(t *testing.T) {
 	}
 	if s := h.one("one", "web"); s.State != planner.Created {
 		t.Errorf("web is %s", s.State)
+	}
+}
+
+func TestAWaitThatTakesTooLongSaysWhichContainerAndWhatIsKnownOfIt(t *testing.T) {
+	h := newHost(t)
+	db := checked("db", "/data/seed")
+	db.Command, db.Restart = &[]string{"exit", "1"}, spec.Restart{Condition: spec.RestartAlways}
+	desired := stackOf("one", db)
+	h.up(desired)
+	h.becomes("one", "db", "restarted", func(s Status) bool { return s.Restarts > 0 })
+	_, err := h.Up(h.Context(), desired, UpOptions{Options: planner.Options{WaitHealthy: true}, WaitTimeout: 2 * time.Second}, nil)
+	mentions(t, err, "container one-db-1 is not running and healthy in time: it ended and was restarted, ")
+	var late *ContainerError
+	if !errors.As(err, &late) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%T %v", err, err)
 	}
 }
 

@@ -45,13 +45,37 @@ func (r *Reconciler) waitFor(ctx context.Context, name, service, condition strin
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("service %s is not %s: %w", service, conditionWords[condition], ctx.Err())
+			return r.late(ctx, name, service, condition)
 		}
 	}
 }
 
+// late says which container a wait was for that took too long, and what is known of it.
+func (r *Reconciler) late(ctx context.Context, name, service, condition string) error {
+	err := ctx.Err()
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("service %s is not %s: %w", service, conditionWords[condition], err)
+	}
+	for _, v := range r.engine.Service(name, service) {
+		if v.OneOff || v.Phase != runtime.Made {
+			continue
+		}
+		if ok, _ := r.containerHolds(context.WithoutCancel(ctx), v, condition); ok {
+			continue
+		}
+		late := &ContainerError{Container: v, Reason: "is not " + conditionWords[condition] + " in time", Err: err}
+		if _, _, last := r.stack(name).peek(v.ID); v.Restarts > 0 {
+			late.Detail = fmt.Sprintf("it ended and was restarted, %d times so far", v.Restarts)
+		} else if last != nil && !last.ok() {
+			late.Detail = "its health check failed: " + last.String()
+		}
+		return late
+	}
+	return fmt.Errorf("service %s is not %s in time: %w", service, conditionWords[condition], err)
+}
+
 var conditionWords = map[string]string{
-	spec.Started: "started", spec.Healthy: "healthy", spec.CompletedSuccessfully: "completed", planner.RunningOrHealthy: "running",
+	spec.Started: "started", spec.Healthy: "healthy", spec.CompletedSuccessfully: "completed", planner.RunningOrHealthy: "running and healthy",
 }
 
 // holds tells whether a condition holds for all containers of a service. Containers that a user stopped don't count, unless

@@ -183,7 +183,9 @@ func (b *backend) failure(ctx context.Context, err error) *api.Error {
 	}
 	var ended *reconciler.ContainerError
 	if errors.As(err, &ended) {
-		out.Code = api.Failed
+		if out.Code != api.Timeout {
+			out.Code = api.Failed
+		}
 		if out.Logs = ended.Logs; out.Logs == nil {
 			out.Logs = b.lastLines(context.WithoutCancel(ctx), ended.Container.ID)
 		}

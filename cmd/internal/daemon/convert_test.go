@@ -76,8 +76,11 @@ func TestErrorsNameTheAddressTheCauseAndTheRemedy(t *testing.T) {
 			code: api.Failed, address: "service.db",
 			message: []string{"dependency failed to start: container s-db-1 is unhealthy: its health check failed: exit 1: refused"},
 		},
-		"a full disk":             {err: action("service.web[1]", fmt.Errorf("write: %w", syscall.ENOSPC)), code: api.NoSpace, address: "service.web[1]", remedy: "make room"},
-		"a wait that took long":   {err: action("service.db", fmt.Errorf("service db is not healthy: %w", context.DeadlineExceeded)), code: api.Timeout, address: "service.db"},
+		"a full disk": {err: action("service.web[1]", fmt.Errorf("write: %w", syscall.ENOSPC)), code: api.NoSpace, address: "service.web[1]", remedy: "make room"},
+		"a wait that took long": {
+			err:  action("service.db", failed("is not healthy in time", "it ended and was restarted, 4 times so far", context.DeadlineExceeded)),
+			code: api.Timeout, address: "service.db", message: []string{"container s-db-1 is not healthy in time: it ended and was restarted, 4 times so far"},
+		},
 		"a client that is gone":   {err: context.Canceled, code: api.Canceled},
 		"two wrapped in one":      {err: fmt.Errorf("runtime %q: %w: %w", "x", runtime.ErrRuntime, errors.New("not there")), code: api.Invalid, message: []string{`runtime "x"`, "not there"}},
 		"nothing anybody expects": {err: errors.New("odd"), code: api.Internal, message: []string{"odd"}},
