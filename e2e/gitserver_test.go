@@ -101,7 +101,8 @@ func settles(h *host.Host, name, commit string) status.Condition {
 	h.Eventually("the repository "+name+" is done with "+commit, func() bool {
 		r := repository(h, name)
 		c = r.Condition(status.Ready)
-		return r.Attempted.ID == commit && (r.Applied.ID == commit && c.Status == status.True || r.Verdict == commit && c.Status == status.False)
+		applied := c.Status == status.True && c.Message == "revision "+r.Applied.Short()+" is applied"
+		return r.Attempted.ID == commit && (r.Applied.ID == commit && applied || r.Verdict == commit && c.Status == status.False)
 	})
 	return c
 }

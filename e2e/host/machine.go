@@ -61,7 +61,7 @@ exec unshare --cgroup bash -euc '
   for root in /sys/fs/cgroup /sys/fs/cgroup/*; do
     [ -e $root/cgroup.procs ] || continue
     mkdir -p $root/init
-    if [ -e $root/cpuset.cpus ]; then
+    if [ -e $root/init/cpuset.cpus ]; then
       cat $root/cpuset.cpus >$root/init/cpuset.cpus; cat $root/cpuset.mems >$root/init/cpuset.mems
     fi
     echo $$ >$root/init/cgroup.procs
