@@ -92,17 +92,15 @@ func (s staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	return s.hosts[to] || s.any[to.Port()]
 }
 
-// States of a TCP connection that the kernel's tracking takes for over: nf_conntrack_tcp_common.h.
-const (
-	trackedTimeWait = 7
-	trackedClose    = 8
-)
+// trackedTimeWait is a state of a TCP connection in the kernel's tracking: nf_conntrack_tcp_common.h.
+const trackedTimeWait = 7
 
 // over tells whether the next client from the same port begins a connection anew, whatever is remembered of the last one. To
-// have it forgotten would hit that client: it is named by its port, and may be there by then.
+// have it forgotten could hit that client: it is named by its port, and may be there by then. One that was reset is not over:
+// unless the container had the last word, what comes from its port still goes there.
 func over(flow *netlink.ConntrackFlow) bool {
 	tcp, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP)
-	return ok && (tcp.State == trackedTimeWait || tcp.State == trackedClose)
+	return ok && tcp.State == trackedTimeWait
 }
 
 // forget makes the kernel forget them, so that their next packets see the rules.

@@ -109,6 +109,64 @@ func TestAClientThatComesBackByTheSamePortReachesTheNextContainer(t *testing.T) 
 	}
 }
 
+// A container that ends resets connections that have something unread. What their clients still had under way is what the
+// kernel saw last of them, and keeps it from beginning anew.
+func TestAClientWhoseConnectionWasResetReachesTheNextContainer(t *testing.T) {
+	const port = 30200
+	d := newDaemon(t)
+	d.network(bridged("n"))
+	other := outside(t)
+	d.group = "stack/web"
+	published := netdriver.Port{HostPort: 7172, Target: 80, Protocol: "tcp"}
+	old := d.run("old", []string{"n"}, published)
+	var server net.Listener
+	old.Do(t, func() (err error) { server, err = net.Listen("tcp", ":80"); return err })
+	defer server.Close()
+	conn, err := from(t, other, port, "203.0.113.1:7172")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deafen(t, conn)
+	accepted := must(server.Accept())
+	if err := accepted.(*net.TCPConn).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	accepted.Close()
+	const closed = 8
+	waitUntil(t, "the connection was reset", func() bool { return tracked(t, port) == closed })
+	old.Do(t, func() error { return netlink.LinkSetDown(must(netlink.LinkByName("eth0"))) })
+	if _, err := conn.Write([]byte("under way")); err != nil {
+		t.Fatal(err)
+	}
+	vanish(t, conn)
+	if err := errors.Join(d.Unpublish(ctx, []string{old.id}), d.Disconnect(ctx, []netdriver.Sandbox{old.sandbox})); err != nil {
+		t.Fatal(err)
+	}
+	next := d.run("next", []string{"n"}, published)
+	next.Do(t, func() error { return echo(t, "next", 80) })
+	if conn, err = from(t, other, port, "203.0.113.1:7172"); err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := ask(t, conn); got != "next" {
+		t.Errorf("answered by %q", got)
+	}
+}
+
+// deafen lets nothing more through to a connection's end here.
+func deafen(t *testing.T, c net.Conn) {
+	t.Helper()
+	raw := must(c.(*net.TCPConn).SyscallConn())
+	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	var err error
+	ctlErr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing[0]})
+	})
+	if err := errors.Join(ctlErr, err); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Who comes back by the port of a connection that is over begins anew, at any container. The kernel names both by that port:
 // to forget the old one may hit the new one, whose packets would go to another container in mid-sentence.
 func TestConnectionsThatAreOverAreNotForgottenWithTheirContainer(t *testing.T) {
