@@ -73,7 +73,7 @@ func (u *up) forced(service string) bool {
 
 // specChanged compares the service with what the container was made from.
 func (u *up) specChanged(s *course, c *Container, again func(Reason, string) *fate) *fate {
-	if sameSpec(&c.Spec, s.Service) {
+	if u.sameSpec(s, c) {
 		return nil
 	}
 	changes := slices.DeleteFunc(spec.Diff(&c.Spec, s.Service), func(ch spec.Change) bool { return ignored[field(ch)] })
@@ -95,11 +95,24 @@ func (u *up) specChanged(s *course, c *Container, again func(Reason, string) *fa
 	return f
 }
 
+// sameSpec is asked for twice of each container that stays.
+func (u *up) sameSpec(s *course, c *Container) bool {
+	same, known := u.same[c]
+	if !known {
+		same = sameSpec(&c.Spec, s.Service)
+		u.same[c] = same
+	}
+	return same
+}
+
 // sameSpec is a quick look that saves a comparison field by field for each container that didn't change: false says nothing.
 func sameSpec(a, b *spec.Service) bool {
-	x, y := *a, *b
-	x.Position, y.Position = "", ""
-	return reflect.DeepEqual(&x, &y)
+	if a.Position == b.Position {
+		return reflect.DeepEqual(a, b)
+	}
+	x := *a
+	x.Position = b.Position
+	return reflect.DeepEqual(&x, b)
 }
 
 // field is the attribute that a change is in: "environment" of "environment.LOG_LEVEL".

@@ -129,7 +129,7 @@ func logDriver(s *spec.Service) string {
 
 // inPlace lists the differences that are made up for without a new container.
 func (u *up) inPlace(s *course, c *Container) []spec.Change {
-	if sameSpec(&c.Spec, s.Service) {
+	if u.sameSpec(s, c) {
 		return nil
 	}
 	var changes []spec.Change

@@ -75,6 +75,7 @@ type up struct {
 	waits     map[waitKey]int
 	going     map[string]*fate // by id: containers that are replaced or removed
 	present   map[string]bool  // by id: containers that are there, also those of other stacks
+	same      map[*Container]bool
 	orphans   []*fate
 	handovers []handover
 }
@@ -119,6 +120,7 @@ func newUp(desired *spec.Stack, observed *Observed, opts Options) (*up, error) {
 		waits:    map[waitKey]int{},
 		going:    map[string]*fate{},
 		present:  map[string]bool{},
+		same:     map[*Container]bool{},
 	}
 	u.chooseServices()
 	return u, u.problems.err()

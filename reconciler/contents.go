@@ -130,6 +130,11 @@ func (r *Reconciler) fillContents(stack string, s *spec.Stack) error {
 
 // dropContents removes the contents that neither the given revisions nor a container of the stack needs.
 func (r *Reconciler) dropContents(stack string, revisions []int) {
+	dir := filepath.Join(r.stackDir(stack), "contents")
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		return // most stacks have none, and need no look into their revisions
+	}
 	needed := map[string]bool{}
 	for _, n := range revisions {
 		rev := r.about(stack, n)
@@ -144,11 +149,6 @@ func (r *Reconciler) dropContents(stack string, revisions []int) {
 		for _, f := range v.Files {
 			needed[filepath.Base(f.File)] = true
 		}
-	}
-	dir := filepath.Join(r.stackDir(stack), "contents")
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return // nothing was ever kept
 	}
 	for _, e := range entries {
 		if needed[e.Name()] {

@@ -149,6 +149,7 @@ type stack struct {
 	mu      sync.Mutex
 	desired *spec.Stack // of the newest revision
 	newest  Revision    // without its stack; Number 0 when there is none
+	sound   fileState   // of the newest revision's file when it was last known to say so
 	loaded  bool
 	keepers map[string]*keeper // by container id
 	intent  *intent            // nil: not read yet

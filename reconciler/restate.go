@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"syscall"
 
 	"github.com/stack-run/stack/spec"
 )
@@ -17,7 +18,7 @@ func (r *Reconciler) restate(s *stack) {
 	}
 	defer unlock()
 	s.mu.Lock()
-	in, desired, newest, loaded := s.intent, s.desired, s.newest, s.loaded
+	in, desired, newest, loaded, sound := s.intent, s.desired, s.newest, s.loaded, s.sound
 	s.mu.Unlock()
 	if !loaded || desired == nil {
 		return // nothing is known of it: a new stack, or one that is gone
@@ -28,7 +29,14 @@ func (r *Reconciler) restate(s *stack) {
 			r.logf("%v", err)
 		}
 	}
-	if newest.Number > 0 && r.revisionLost(s.name, newest.Number, desired) {
+	if newest.Number == 0 {
+		return
+	}
+	now := stateOf(r.revisionPath(s.name, newest.Number))
+	if now != (fileState{}) && now == sound && !hasContents(desired) {
+		return // most of the time it was an operation's own writing that brought us here
+	}
+	if r.revisionLost(s.name, newest.Number, desired) {
 		r.logf("stack %s: its revision %d was changed by somebody else; it is kept as another one", s.name, newest.Number)
 		again := Revision{
 			Time: newest.Time, Cause: Cause{By: "the daemon", Command: "repair"}, Digest: newest.Digest, Images: newest.Images,
@@ -37,7 +45,39 @@ func (r *Reconciler) restate(s *stack) {
 		if _, err := r.addRevision(s, again); err != nil {
 			r.logf("%v", err)
 		}
+		return
 	}
+	s.mu.Lock()
+	s.sound = now
+	s.mu.Unlock()
+}
+
+// hasContents tells whether there are contents beside the stack's revision that it needs.
+func hasContents(s *spec.Stack) bool {
+	for _, declared := range []map[string]*spec.File{s.Secrets, s.Configs} {
+		for _, f := range declared {
+			if f.File == "" && !f.External {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fileState changes with every change of a file: the change time can't be set back by a program.
+type fileState struct {
+	device, inode uint64
+	size          int64
+	changed       syscall.Timespec
+}
+
+// stateOf is zero for a file that can't be looked at.
+func stateOf(path string) fileState {
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		return fileState{}
+	}
+	return fileState{device: uint64(st.Dev), inode: st.Ino, size: st.Size, changed: st.Ctim}
 }
 
 func (r *Reconciler) intentLost(name string, in *intent) bool {

@@ -256,7 +256,7 @@ func (r *Reconciler) addRevision(s *stack, rev Revision) (int, error) {
 	os.Remove(r.formerDesiredPath(s.name))
 	keep := rev.Stack.Policy.History
 	s.mu.Lock()
-	s.desired, s.loaded = rev.Stack, true
+	s.desired, s.loaded, s.sound = rev.Stack, true, stateOf(r.revisionPath(s.name, rev.Number))
 	rev.Stack = nil
 	s.newest = rev
 	s.mu.Unlock()

@@ -13,15 +13,17 @@ func (e *Engine) Damage(v View) string {
 	if v.Phase != Made {
 		return ""
 	}
-	if _, err := os.Lstat(v.Dir); errors.Is(err, os.ErrNotExist) {
-		return "its folder was removed"
+	// Which of the snapshotters has a folder here is the image store's business: one that was seen is missed.
+	_, err := os.Lstat(filepath.Join(v.Dir, "upper"))
+	if err != nil { // else the folder around it is there, too
+		if _, err := os.Lstat(v.Dir); errors.Is(err, os.ErrNotExist) {
+			return "its folder was removed"
+		}
 	}
-	c, err := e.get(v.ID)
-	if err != nil {
+	c, notKnown := e.get(v.ID)
+	if notKnown != nil {
 		return ""
 	}
-	// Which of the snapshotters has a folder here is the image store's business: one that was seen is missed.
-	_, err = os.Lstat(filepath.Join(v.Dir, "upper"))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {

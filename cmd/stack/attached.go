@@ -118,6 +118,7 @@ func (a *attachment) run(ctx context.Context) error {
 	defer stopStreams()
 	operation, cancelUp := context.WithCancel(ctx)
 	defer cancelUp()
+	a.request.Containers = true
 	a.others.Go(a.watch)
 	go func() {
 		result, err := a.d.Up(operation, a.request, a.progress.Event)

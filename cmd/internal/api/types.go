@@ -70,7 +70,7 @@ type Event struct {
 // Result ends a stream.
 type Result struct {
 	Changed    int         `json:"changed"`              // actions done
-	Containers []Container `json:"containers,omitempty"` // the stack's after an up, create, start or run
+	Containers []Container `json:"containers,omitempty"` // the stack's, after an up that asks for them
 	ExitCode   int         `json:"exit_code,omitempty"`
 	Container  string      `json:"container,omitempty"` // id of a one-off container
 }
@@ -83,6 +83,8 @@ type UpRequest struct {
 	Wait        bool          `json:"wait,omitempty"`
 	WaitTimeout time.Duration `json:"wait_timeout,omitempty"`
 	QuietPull   bool          `json:"quiet_pull,omitempty"`
+	// Containers asks for those of the whole stack in the result.
+	Containers bool `json:"containers,omitempty"`
 	// Command and Ref that the revision is recorded with; an empty Command is up.
 	Command string `json:"command,omitempty"`
 	Ref     string `json:"ref,omitempty"`

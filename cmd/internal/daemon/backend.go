@@ -132,7 +132,11 @@ func (b *backend) Up(ctx context.Context, req api.UpRequest, send func(api.Event
 	opts := reconciler.UpOptions{Options: req.Options, WaitTimeout: req.WaitTimeout, Cause: cause(ctx, cmpOr(req.Command, "up")), Expect: req.Expect}
 	opts.Cause.Ref = req.Ref
 	changed, err := b.reconciler.Up(ctx, req.Stack, opts, b.sink(ctx, send, req.QuietPull))
-	return b.result(ctx, req.Stack.Name, changed, err)
+	result, err := b.result(ctx, changed, err)
+	if err == nil && req.Containers {
+		result.Containers, err = b.Containers(ctx, req.Stack.Name)
+	}
+	return result, err
 }
 
 // cause is what a revision made by a request is recorded with.
@@ -140,12 +144,11 @@ func cause(ctx context.Context, command string) reconciler.Cause {
 	return reconciler.Cause{By: server.Peer(ctx), Command: command}
 }
 
-func (b *backend) result(ctx context.Context, stack string, changed int, err error) (api.Result, error) {
+func (b *backend) result(ctx context.Context, changed int, err error) (api.Result, error) {
 	if err != nil {
-		return api.Result{Changed: changed}, b.failure(context.WithoutCancel(ctx), err)
+		err = b.failure(context.WithoutCancel(ctx), err)
 	}
-	containers, err := b.Containers(ctx, stack)
-	return api.Result{Changed: changed, Containers: containers}, err
+	return api.Result{Changed: changed}, err
 }
 
 // op turns an operation's request into its planner function.
@@ -219,7 +222,7 @@ func (b *backend) Op(ctx context.Context, op, stack string, req api.OpRequest, s
 	} else {
 		changed, err = b.reconciler.Do(ctx, stack, req.Stack, do, b.sink(ctx, send, false))
 	}
-	return b.result(ctx, stack, changed, err)
+	return b.result(ctx, changed, err)
 }
 
 func (b *backend) PlanOp(ctx context.Context, op, stack string, req api.OpRequest) (planner.Plan, error) {
@@ -238,7 +241,7 @@ func (b *backend) Pull(ctx context.Context, req api.PullRequest, send func(api.E
 	changed, err := b.reconciler.Pull(ctx, req.Stack, reconciler.PullOptions{
 		Services: req.Services, Policy: req.Policy, IncludeDeps: req.IncludeDeps, IgnoreFailures: req.IgnoreFailures,
 	}, b.sink(ctx, send, false))
-	return b.result(ctx, req.Stack.Name, changed, err)
+	return b.result(ctx, changed, err)
 }
 
 // Run creates a one-off container and starts it, or leaves that to the session that attaches to it.
