@@ -140,6 +140,14 @@ func (x *execution) repair(ctx context.Context, a planner.Action) error {
 	return nil
 }
 
+// processOf is the first process of a container that runs, else 0.
+func (r *Reconciler) processOf(id string) int {
+	if v, err := r.engine.Get(id); err == nil && v.Running() {
+		return v.State.PID
+	}
+	return 0
+}
+
 // repairVolume brings back what a volume lost: its record, its mount.
 func (x *execution) repairVolume(ctx context.Context, a planner.Action) error {
 	if err := x.ensureVolume(ctx, a); err != nil && !strings.Contains(a.Detail, "mount") {

@@ -73,6 +73,7 @@ func New(ctx context.Context, opts Options) (*Reconciler, error) {
 		r.logf = func(string, ...any) {}
 	}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	r.volumes.Process = r.processOf
 	r.links = newLinker(context.WithoutCancel(ctx), r.networks) // a batch serves more than one caller
 	r.jobs = r.newJobs(opts.Clock)
 	r.tasks.Go(r.watch)

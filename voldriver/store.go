@@ -28,10 +28,11 @@ const (
 
 // Options of a Store.
 type Options struct {
-	Root     string               // absolute; <root>/volumes of the daemon
-	Logf     func(string, ...any) // may be nil
-	Drivers  map[string]Driver    // by spec.Mount type
-	Backends map[string]Backend   // by Volume.Driver
+	Root     string                // absolute; <root>/volumes of the daemon
+	Logf     func(string, ...any)  // may be nil
+	Drivers  map[string]Driver     // by spec.Mount type
+	Backends map[string]Backend    // by Volume.Driver
+	Process  func(user string) int // of a user that runs; else 0. May be nil
 }
 
 // Store owns the records of the host's volumes. One process has one Store on a Root. Its methods may be called from
@@ -46,6 +47,7 @@ type Store struct {
 type state struct {
 	mu    sync.Mutex      // held while the volume is changed
 	users map[string]bool // who has acquired it
+	data  Identity        // of what is mounted, where that is known
 }
 
 // Open makes the root folder and finishes removals that a crash interrupted.

@@ -25,7 +25,7 @@ func (s *Store) Acquire(ctx context.Context, name, user string) (string, error) 
 	if err := os.MkdirAll(v.Mountpoint, 0o755); err != nil {
 		return "", err
 	}
-	if err := backend.Attach(ctx, v); err != nil {
+	if err := s.attach(ctx, backend, v, st); err != nil {
 		return "", fmt.Errorf("volume %s: %w", name, err)
 	}
 	st.users[user] = true
@@ -68,6 +68,9 @@ func (s *Store) Restore(ctx context.Context, users map[string][]string) error {
 		}
 		if b, ok := s.Backends[v.Driver]; ok && b.Foreign(v) {
 			errs = append(errs, s.detachUnused(ctx, v.Name, st))
+			if a, ok := b.(Adopter); ok {
+				st.data = a.Identify(v)
+			}
 		}
 		st.mu.Unlock()
 	}
