@@ -42,8 +42,8 @@ func sameTrees(h *host.Host, src, service, target string) func() bool {
 	const list = `find . -mindepth 1 -exec stat -c '%n %f' {} + | sort; find . -type f -exec md5sum {} + | sort`
 	return func() bool {
 		h.T.Helper()
-		r := h.Try("exec", "-T", service, "sh", "-c", "cd "+target+" && "+list)
-		return r.Code == 0 && strings.TrimSpace(r.Stdout) == strings.TrimSpace(h.Sh("cd "+src+" && "+list))
+		r := h.Try("exec", "-T", service, "sh", "-c", "cd "+target+" && { "+list+"; }")
+		return r.Code == 0 && strings.TrimSpace(r.Stdout) == strings.TrimSpace(h.Sh("cd "+src+" && { "+list+"; }"))
 	}
 }
 
