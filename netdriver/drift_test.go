@@ -201,17 +201,20 @@ func containsOne(text, alternatives string) bool {
 	return false
 }
 
-// Somebody flushed the firewall, and before it is repaired a container of a group stops: that must go through, and the repair
-// publishes those that are left.
+// Somebody flushed the firewall, and before it is repaired one container of a group stops and another one becomes unhealthy:
+// both must go through, and the repair publishes what is left.
 func TestAContainerOfAGroupIsWithdrawnWhileTheWholeTableIsMissing(t *testing.T) {
 	d := newDaemon(t)
 	n := d.network(bridged("n"))
 	other := outside(t)
-	both := d.replicas([]string{"a", "b"}, netdriver.Port{HostPort: 7150, Target: 80, Protocol: "tcp"})
+	all := d.replicas([]string{"a", "b", "c"}, netdriver.Port{HostPort: 7150, Target: 80, Protocol: "tcp"})
 	if err := nft("flush", "ruleset"); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Unpublish(t.Context(), []string{both[0].sandbox.ContainerID}); err != nil {
+	if err := d.Unpublish(t.Context(), []string{all[0].id}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.SetReadiness(t.Context(), map[string]netdriver.Readiness{all[2].id: netdriver.Standby}); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := d.Ensure(t.Context(), n); err != nil {

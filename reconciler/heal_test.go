@@ -1,13 +1,18 @@
 package reconciler
 
 import (
+	"context"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stack-run/stack/netdriver"
 	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/runtime"
+	"github.com/stack-run/stack/runtime/runtimetest"
 	"github.com/stack-run/stack/spec"
 )
 
@@ -95,6 +100,84 @@ func TestAStopEndsTheRestartForIllHealth(t *testing.T) {
 	if s := h.one("one", "db"); s.State != planner.Exited || s.Healing || shouldRestart(s.View) || !s.NextTry.IsZero() {
 		t.Errorf("it is %s, healing %v, next try %v", s.State, s.Healing, s.NextTry)
 	}
+}
+
+// byHand is a health check that found a container unhealthy long ago, beside the one at work.
+func (h *host) byHand(s Status) *monitoring {
+	stack := h.stack(s.Stack)
+	return &monitoring{
+		r: h.Reconciler, stack: stack, keeper: stack.keeper(s.ID), check: healthcheck{interval: time.Hour}, id: s.ID, name: s.Name,
+		started: s.View.State.Started, health: planner.Unhealthy, since: time.Now().Add(-24 * time.Hour), early: time.Hour,
+	}
+}
+
+func TestAPausedContainerIsNotRestartedForIllHealth(t *testing.T) {
+	h := newHost(t)
+	h.up(stackOf("one", ill(&spec.UnhealthyPolicy{Delay: time.Hour})))
+	due := func(s Status) bool { return s.Health == planner.Unhealthy && !s.NextTry.IsZero() }
+	s := h.becomes("one", "db", "unhealthy, to be restarted", due)
+	h.Must(h.engine.Pause(h.Context(), s.ID))
+	h.becomes("one", "db", "paused, and not to be restarted", func(s Status) bool { return s.State == planner.Paused && s.NextTry.IsZero() })
+	if h.restartUnhealthy(h.Context(), h.byHand(s)) {
+		t.Error("it was restarted")
+	}
+	if now := h.one("one", "db"); now.State != planner.Paused || now.View.State.PID != s.View.State.PID || now.Healing {
+		t.Errorf("it is %s with pid %d, healing %v", now.State, now.View.State.PID, now.Healing)
+	}
+	h.Must(h.engine.Unpause(h.Context(), s.ID))
+	h.becomes("one", "db", "to be restarted again", due)
+}
+
+func TestARestartForIllHealthThatIsRefusedIsNotTriedAtOnceAgain(t *testing.T) {
+	refused := make(chan time.Time, 2)
+	h := &host{Host: runtimetest.New(t)}
+	h.hears = func(text string) {
+		if strings.HasPrefix(text, "restart one-db-1, which is unhealthy: ") {
+			select {
+			case refused <- time.Now():
+			default:
+			}
+		}
+	}
+	t.Cleanup(h.finish)
+	h.open()
+	stack := stackOf("one", ill(&spec.UnhealthyPolicy{Delay: time.Hour}))
+	stack.Policy.Reconcile = spec.Observe // what happens to its folder is not put right
+	h.up(stack)
+	s := h.becomes("one", "db", "unhealthy", func(s Status) bool { return s.Health == planner.Unhealthy })
+	h.stack("one").keeper(s.ID).stopProbes()
+	h.Must(os.Rename(s.Dir, s.Dir+".away"))
+	h.Must(os.WriteFile(s.Dir, nil, 0o600)) // as on a full disk, its record can't be written
+	ctx, cancel := context.WithCancel(h.Context())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		h.byHand(s).run(ctx)
+	}()
+	first := <-refused
+	if took := (<-refused).Sub(first); took < firstCure/2 {
+		t.Errorf("it was tried again within %s", took)
+	}
+	cancel()
+	<-over
+	h.Must(os.Remove(s.Dir))
+	h.Must(os.Rename(s.Dir+".away", s.Dir))
+}
+
+// A daemon that dies between the word that a container is healthy and what follows from it leaves that to the next one.
+func TestWhatWasHealthyWhenTheDaemonDiedServesUnderTheNext(t *testing.T) {
+	h := newHost(t)
+	svc := checked("web", "/data/seed")
+	svc.Replicas = 2
+	h.up(stackOf("one", svc))
+	serving := func() bool {
+		return !slices.ContainsFunc(h.engine.Service("one", "web"), func(v runtime.View) bool { return readiness(v) != netdriver.Serving })
+	}
+	h.Eventually("both serve", serving)
+	h.Must(h.engine.Update(h.engine.Service("one", "web")[0].ID, func(rec *runtime.Record) { rec.Standby = true }))
+	h.close()
+	h.open()
+	h.Eventually("both serve under the next daemon", serving)
 }
 
 func TestTheHistoryOfAHealthCheckOutlivesTheDaemon(t *testing.T) {

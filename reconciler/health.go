@@ -134,6 +134,9 @@ func (m *monitoring) run(ctx context.Context) {
 		select {
 		case <-time.After(delay):
 		case <-restart:
+			if ctx.Err() != nil {
+				return // both had come
+			}
 			if m.r.restartUnhealthy(ctx, m) {
 				return
 			}

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,7 +28,16 @@ func TestMain(m *testing.M) { runtimetest.Main(m) }
 type host struct {
 	*runtimetest.Host
 	*Reconciler
-	clock Clock // nil: the host's
+	clock Clock        // nil: the host's
+	hears func(string) // what the daemon says; nil: nobody
+}
+
+// Logf is what the daemon says.
+func (h *host) Logf(format string, args ...any) {
+	if h.hears != nil {
+		h.hears(fmt.Sprintf(format, args...))
+	}
+	h.Host.Logf(format, args...)
 }
 
 func newHost(t *testing.T) *host {

@@ -193,14 +193,9 @@ func TestAContainerMadeAgainGetsTheContentThatWasApplied(t *testing.T) {
 	}
 }
 
-func TestInlineContentsAreInNoRevisionFile(t *testing.T) {
-	h := newHost(t)
-	s := stackOf("one", service("web", "sleep"))
-	content := []byte("a-very-secret-word")
-	s.Secrets = map[string]*spec.File{"s": {Name: "s", Content: content, Digest: contentDigest(content)}}
-	s.Services["web"].Secrets = []spec.FileMount{{Source: "s", Target: "/s", Digest: contentDigest(content)}}
-	h.up(s)
-	var found []string
+// holding are the files of stack one on disk that hold a content.
+func (h *host) holding(content []byte) (found []string) {
+	h.Helper()
 	h.Must(filepath.WalkDir(h.stackDir("one"), func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
@@ -211,6 +206,17 @@ func TestInlineContentsAreInNoRevisionFile(t *testing.T) {
 		}
 		return err
 	}))
+	return found
+}
+
+func TestInlineContentsAreInNoRevisionFile(t *testing.T) {
+	h := newHost(t)
+	s := stackOf("one", service("web", "sleep"))
+	content := []byte("a-very-secret-word")
+	s.Secrets = map[string]*spec.File{"s": {Name: "s", Content: content, Digest: contentDigest(content)}}
+	s.Services["web"].Secrets = []spec.FileMount{{Source: "s", Target: "/s", Digest: contentDigest(content)}}
+	h.up(s)
+	found := h.holding(content)
 	if want := []string{h.contentPath("one", contentDigest(content))}; !slices.Equal(found, want) {
 		t.Errorf("the secret is in %q, want %q only", found, want)
 	}
@@ -220,6 +226,32 @@ func TestInlineContentsAreInNoRevisionFile(t *testing.T) {
 	h.Must(err)
 	if got := desired.Secrets["s"].Content; !slices.Equal(got, content) {
 		t.Errorf("read again, the secret is %q", got)
+	}
+}
+
+func TestASecretInAFileIsCopiedToNoDiskAndSoCantBeGoneBackToWithoutIt(t *testing.T) {
+	h := newHost(t)
+	path := filepath.Join(t.TempDir(), "secret")
+	with := func(content string) *spec.Stack {
+		h.Must(os.WriteFile(path, []byte(content), 0o600))
+		s := stackOf("one", service("web", "sleep"))
+		digest := contentDigest([]byte(content))
+		s.Secrets = map[string]*spec.File{"s": {Name: "s", File: path, Digest: digest}}
+		s.Services["web"].Secrets = []spec.FileMount{{Source: "s", Target: "/s", Digest: digest}}
+		return s
+	}
+	h.up(with("the first word"))
+	h.up(with("another word"))
+	for _, content := range []string{"the first word", "another word"} {
+		if found := h.holding([]byte(content)); len(found) > 0 {
+			t.Errorf("%q is in %q", content, found)
+		}
+	}
+	_, _, err := h.Rollback(h.Context(), "one", 1)
+	mentions(t, err, path, "put that back")
+	with("the first word")
+	if _, _, err := h.Rollback(h.Context(), "one", 1); err != nil {
+		t.Errorf("with what the file held: %v", err)
 	}
 }
 

@@ -89,19 +89,20 @@ func TestLimitsChangeUnderTheRunningContainer(t *testing.T) {
 
 func TestALimitThatTheKernelRefusesLeavesTheOldOnes(t *testing.T) {
 	h := newHost(t)
-	with := func(memory, pids int64) *spec.Stack {
+	// Processors come before memory on cgroup version 1, processes on version 2: they have changed when memory is refused.
+	with := func(memory, pids int64, processors string) *spec.Stack {
 		svc := service("web", "eat", "40", ";", "sleep")
-		svc.Resources = spec.Resources{Memory: memory, PIDs: pids, MemorySwap: memory}
+		svc.Resources = spec.Resources{Memory: memory, PIDs: pids, MemorySwap: memory, CPUSet: processors}
 		return stackOf("one", svc)
 	}
-	h.up(with(128<<20, 50))
+	h.up(with(128<<20, 50, "0"))
 	web := h.one("one", "web")
 	usage := func() int64 {
 		n, _ := strconv.ParseInt(h.limit(web, "memory", "memory.usage_in_bytes", "memory.current"), 10, 64)
 		return n
 	}
 	h.Eventually("it uses its memory", func() bool { return usage() > 40<<20 })
-	_, err := h.Up(h.Context(), with(8<<20, 60), UpOptions{}, nil)
+	_, err := h.Up(h.Context(), with(8<<20, 60, ""), UpOptions{}, nil)
 	mentions(t, err, "service.web[1]", "old ones stay")
 	if got := h.memoryLimit(web); got != "134217728" {
 		t.Errorf("the limit is %s", got)
@@ -109,11 +110,14 @@ func TestALimitThatTheKernelRefusesLeavesTheOldOnes(t *testing.T) {
 	if got := h.limit(web, "pids", "pids.max", "pids.max"); got != "50" {
 		t.Errorf("the limit of processes is %s", got)
 	}
+	if got := h.limit(web, "cpuset", "cpuset.cpus", "cpuset.cpus"); got != "0" {
+		t.Errorf("the processors are %s", got)
+	}
 	after := h.one("one", "web")
 	if after.State != planner.Running || after.View.State.PID != web.View.State.PID || after.Spec.Resources.Memory != 128<<20 || after.Updating {
 		t.Errorf("the container is %s with pid %d, limit %d on record, updating %v", after.State, after.View.State.PID, after.Spec.Resources.Memory, after.Updating)
 	}
-	if n := h.up(with(128<<20, 50)); n != 0 {
+	if n := h.up(with(128<<20, 50, "0")); n != 0 {
 		t.Errorf("going back to what is did %d things", n)
 	}
 }

@@ -389,7 +389,7 @@ func TestLimitsChangeWhileTheLogIsOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log", "c.log")
 	c := logs.Config{Path: path, MaxSize: 400, MaxFiles: 5}
 	w := open(t, c)
-	s := w.Stream(logs.Stdout)
+	s, hook := w.Stream(logs.Stdout), w.Marked(logs.Stdout, "hook", "post_start")
 	for i := range 40 {
 		write(t, s, fmt.Sprintf("line %d of the log\n", i))
 	}
@@ -403,23 +403,27 @@ func TestLimitsChangeWhileTheLogIsOpen(t *testing.T) {
 	if files, _ := filepath.Glob(path + "*"); len(files) != 2 {
 		t.Errorf("there are the files %v", files)
 	}
-	for range 40 {
+	for range 20 {
 		write(t, s, "after\n")
+		write(t, hook, "after\n")
 	}
 	if files, _ := filepath.Glob(path + "*"); len(files) != 2 {
 		t.Errorf("there are the files %v", files)
 	}
-	after := 0
+	after, hooks := 0, 0
 	err := logs.Read(t.Context(), path, logs.Options{}, func(e logs.Entry) error {
 		if string(e.Line) == "after\n" {
 			after++
 			if e.Attrs["tag"] != "new" {
 				t.Fatalf("the entry has the attributes %v", e.Attrs)
 			}
+			if e.Attrs["hook"] != "" {
+				hooks++
+			}
 		}
 		return nil
 	})
-	if err != nil || after != 40 {
-		t.Errorf("%d of 40 lines are kept: %v", after, err)
+	if err != nil || after != 40 || hooks != 20 {
+		t.Errorf("%d of 40 lines are kept, %d of them a hook's: %v", after, hooks, err)
 	}
 }
