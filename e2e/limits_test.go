@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"strconv"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -28,16 +28,17 @@ services:
 	if r := h.Try("exec", "-T", "files", "dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=2"); r.Code == 0 {
 		t.Error("/dev/shm is larger than shm_size")
 	}
-	used := func() int { // CPU time of the burner in hundredths of a second
-		ticks, err := strconv.Atoi(h.Sh(`cut -d' ' -f14 /proc/$(pgrep -f '^sh -c while :; do :; done' | head -1)/stat`))
-		if err != nil {
+	used := func() (cpu, now float64) { // seconds of the burner, and of the clock
+		r := h.Sh(`awk '{ print $14 / 100 }' /proc/$(pgrep -f '^sh -c while :; do :; done' | head -1)/stat; cut -d' ' -f1 /proc/uptime`)
+		if _, err := fmt.Sscan(r, &cpu, &now); err != nil {
 			t.Fatal(err)
 		}
-		return ticks
+		return cpu, now
 	}
-	before := used()
+	cpu, now := used()
 	h.Sh(`sleep 2`) // the measurement's length
-	if got := used() - before; got > 70 {
-		t.Errorf("0.2 CPUs used %d hundredths of a second in 2 seconds", got)
+	cpuThen, then := used()
+	if share := (cpuThen - cpu) / (then - now); share > 0.3 {
+		t.Errorf("0.2 CPUs used %.2f of one", share)
 	}
 }
