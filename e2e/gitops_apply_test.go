@@ -195,5 +195,12 @@ func TestADiskFilledByAFetchKeepsTheLastGoodState(t *testing.T) {
 	h.Sh("head -c 3M /dev/urandom >shop.work/noise")
 	r.push("more than is allowed", nil)
 	becomes(h, "shop", status.TooLarge)
+	h.Sh("truncate -s 64M shop.work/noise") // it packs well
+	bomb := r.push("a few KB that would be 64 MB", nil)
+	h.Eventually("what would be too large is refused", func() bool {
+		s := repository(h, "shop")
+		return s.Attempted.ID == bomb && s.Condition(status.Fetched).Reason == status.TooLarge
+	})
 	equal(t, "the container beside a repository that is too large", h.PsOf("shop", "a")[0].ID, id)
+	h.Sh("du -sm $STACK_ROOT/gitops >&2; test $(du -sm $STACK_ROOT/gitops | cut -f1) -le 7")
 }

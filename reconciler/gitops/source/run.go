@@ -26,6 +26,7 @@ const settings = `[safe]
 	attributesFile = /dev/null
 	fsmonitor = false
 	untrackedCache = false
+	bigFileThreshold = 16m
 [protocol]
 	allow = never
 [protocol "https"]

@@ -2,9 +2,12 @@ package source
 
 import (
 	"crypto/rand"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stack-run/stack/reconciler/gitops/declare"
@@ -132,5 +135,37 @@ func TestASignedTagIsKeptWithItsCommit(t *testing.T) {
 	}
 	if payload, _, err := g.Signed(t.Context(), rev, true); err != nil || !strings.Contains(string(payload), "signed, say") {
 		t.Errorf("the tag is %q: %v", payload, err)
+	}
+}
+
+func TestAFileThatPacksWellTakesNoMemory(t *testing.T) {
+	u := newUpstream(t)
+	for _, dir := range []string{u.bare, u.work} { // what is measured is the largest of all programs that this one ran
+		u.git(dir, "config", "core.bigFileThreshold", "1m")
+		u.git(dir, "config", "core.compression", "1")
+	}
+	const size = 160 << 20
+	zeros := filepath.Join(u.work, "zeros")
+	if err := errors.Join(os.WriteFile(zeros, nil, 0o644), os.Truncate(zeros, size)); err != nil {
+		t.Fatal(err)
+	}
+	u.commit("a few KB", nil)
+	g := u.open(nil)
+	rev := at(t, g)
+	entries, err := g.Entries(t.Context(), rev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told int64
+	err = g.Read(t.Context(), rev, entries[1:], func(_ Entry, size int64, _ io.Reader) error { told = size; return ErrTooLarge })
+	if !errors.Is(err, ErrTooLarge) || told != size {
+		t.Errorf("%d bytes: %v", told, err)
+	}
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &used); err != nil {
+		t.Fatal(err)
+	}
+	if kib := used.Maxrss; kib > size/2>>10 {
+		t.Errorf("git took %d MiB of memory", kib>>10)
 	}
 }
