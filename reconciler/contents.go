@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stack-run/stack/reconciler/atomicfile"
 	"github.com/stack-run/stack/spec"
 )
 
@@ -90,7 +91,7 @@ func (r *Reconciler) keepContent(stack string, f *spec.File) (bool, error) {
 	if contentDigest(content) != f.Digest {
 		return false, fmt.Errorf("%w; run the command again", ErrContentChanged)
 	}
-	return true, replaceFile(path, content, true) // its name says what is in it: a torn one would be taken for it
+	return true, atomicfile.Write(path, content, true) // its name says what is in it: a torn one would be taken for it
 }
 
 // content is a kept content; ok is false where it is not kept, or not whole.

@@ -64,33 +64,6 @@ func (r *Reconciler) readFormerDesired(name string) (*spec.Stack, error) {
 	return a.Stack, nil
 }
 
-// replaceFile writes a file in one step, and when synced in one that survives a power loss.
-func replaceFile(path string, data []byte, synced bool) (err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	// One name: what a crash left is written over. The caller is the only writer.
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err == nil && synced {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
 // Stacks are the names of the stacks that have a desired state or containers here, sorted.
 func (r *Reconciler) Stacks() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(r.root, "stacks"))

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/stack-run/stack/planner"
+	"github.com/stack-run/stack/reconciler/atomicfile"
 	"github.com/stack-run/stack/runtime"
 	"github.com/stack-run/stack/spec"
 )
@@ -112,7 +113,7 @@ func (r *Reconciler) changeIntent(s *stack, change func(*intent)) error {
 func (r *Reconciler) writeIntent(s *stack, in *intent) error {
 	data, err := json.Marshal(in)
 	if err == nil {
-		err = replaceFile(r.intentPath(s.name), data, true)
+		err = atomicfile.Write(r.intentPath(s.name), data, true)
 	}
 	if err != nil {
 		return fmt.Errorf("stack %s: keep what was asked of it: %w", s.name, err)

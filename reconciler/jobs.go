@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stack-run/stack/planner"
+	"github.com/stack-run/stack/reconciler/atomicfile"
 	"github.com/stack-run/stack/runtime"
 	"github.com/stack-run/stack/spec"
 )
@@ -224,7 +225,7 @@ func (js *jobs) save(j *job) (err error) {
 	if err != nil {
 		return fmt.Errorf("job %s: %w", j.name, err)
 	}
-	if err := replaceFile(js.r.jobPath(j.stack, j.name), data, true); err != nil {
+	if err := atomicfile.Write(js.r.jobPath(j.stack, j.name), data, true); err != nil {
 		return fmt.Errorf("job %s of stack %s: %w", j.name, j.stack, err)
 	}
 	return nil

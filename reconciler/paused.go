@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stack-run/stack/planner"
+	"github.com/stack-run/stack/reconciler/atomicfile"
 	"github.com/stack-run/stack/spec"
 )
 
@@ -96,7 +97,7 @@ func (r *Reconciler) writePaused(stack string, paused map[string]Paused) error {
 	}
 	data, err := json.Marshal(paused)
 	if err == nil {
-		err = replaceFile(path, data, true)
+		err = atomicfile.Write(path, data, true)
 	}
 	if err != nil {
 		return fmt.Errorf("stack %s: paused rollouts: %w", stack, err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stack-run/stack/planner"
+	"github.com/stack-run/stack/reconciler/atomicfile"
 	"github.com/stack-run/stack/spec"
 )
 
@@ -189,7 +190,7 @@ func (r *Reconciler) readRevision(stack string, n int) (*spec.Stack, error) {
 func (r *Reconciler) writeAbout(stack string, rev Revision) error {
 	data, err := json.Marshal(rev)
 	if err == nil {
-		err = replaceFile(r.aboutPath(stack, rev.Number), data, false)
+		err = atomicfile.Write(r.aboutPath(stack, rev.Number), data, false)
 	}
 	if err != nil {
 		return fmt.Errorf("stack %s: keep revision %d: %w", stack, rev.Number, err)
@@ -248,7 +249,7 @@ func (r *Reconciler) addRevision(s *stack, rev Revision) (int, error) {
 	}
 	data, err := json.Marshal(applied{Stack: bare})
 	if err == nil {
-		err = replaceFile(r.revisionPath(s.name, rev.Number), data, true)
+		err = atomicfile.Write(r.revisionPath(s.name, rev.Number), data, true)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("stack %s: keep desired state: %w", s.name, err)

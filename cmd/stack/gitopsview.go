@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -210,7 +211,8 @@ func (c *cli) gitopsHistoryCommand() *cobra.Command {
 func (c *cli) gitopsEventsCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
-		Use: "events [NAME...]", Short: "List what happened",
+		Use: "events [NAME...]", Short: "List what happened, the latest last",
+		Long: "List what happened, the latest last: changes of conditions and of stacks. The last 200 of each repository are kept.",
 		RunE: c.onDaemon(func(ctx context.Context, d *client.Client, names []string) error {
 			if err := checkFormat(format); err != nil {
 				return err
@@ -219,19 +221,19 @@ func (c *cli) gitopsEventsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var events []status.Event
 			for _, r := range all {
-				if format == "json" {
-					if err := printLines(c.out, r.Events); err != nil {
-						return err
-					}
-					continue
-				}
-				var rows [][]string
-				for _, e := range r.Events {
-					rows = append(rows, []string{e.Time.Format(time.RFC3339), r.Name, e.Type, e.Reason, short(e.Revision), oneLine(e.Message)})
-				}
-				ui.Table(c.out, []string{"TIME", "REPOSITORY", "ABOUT", "REASON", "REVISION", "MESSAGE"}, rows)
+				events = append(events, r.Events...)
 			}
+			slices.SortStableFunc(events, func(a, b status.Event) int { return a.Time.Compare(b.Time) })
+			if format == "json" {
+				return printLines(c.out, events)
+			}
+			var rows [][]string
+			for _, e := range events {
+				rows = append(rows, []string{e.Time.Format(time.RFC3339), e.Repository, e.Type, e.Reason, short(e.Revision), oneLine(e.Message)})
+			}
+			ui.Table(c.out, []string{"TIME", "REPOSITORY", "ABOUT", "REASON", "REVISION", "MESSAGE"}, rows)
 			return nil
 		}),
 	}

@@ -54,7 +54,11 @@ func (c *Controller) Add(def declare.Repository, replace bool) error {
 		}
 		c.end(old)
 	}
-	if err := writeSynced(filepath.Join(c.opts.Root, def.Name, definitionFile), def); err != nil {
+	dir := filepath.Join(c.opts.Root, def.Name)
+	if err := os.MkdirAll(dir, 0o711); err != nil { // containers of other users go through it
+		return err
+	}
+	if err := writeSynced(filepath.Join(dir, definitionFile), def); err != nil {
 		return err
 	}
 	return c.begin(def, "")

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stack-run/stack/reconciler/atomicfile"
 	"github.com/stack-run/stack/reconciler/gitops/checkout"
 	"github.com/stack-run/stack/reconciler/gitops/sops"
 	"github.com/stack-run/stack/spec"
@@ -47,7 +48,7 @@ func (x *attempt) decrypt(p *prepared, t *checkout.Tree, inputs []string) error 
 		}
 		rel, _ := filepath.Rel(t.Top, file)
 		if !onTmpfs(x.c.opts.RunDir) {
-			return fmt.Errorf("%w %s: the run folder %s is not on a tmpfs, and what is decrypted may be on no disk", errDecrypt, rel, x.c.opts.RunDir)
+			return fmt.Errorf("%w %s: the run folder %s is not on a tmpfs, and what is decrypted may be on no disk; start the daemon with one that is (STACK_RUN, or --run-dir)", errDecrypt, rel, x.c.opts.RunDir)
 		}
 		keys, err := x.c.keys()
 		if err != nil {
@@ -152,13 +153,7 @@ func (x *attempt) keepEncrypted(data []byte) (string, error) {
 	if _, err := os.Stat(file); err == nil {
 		return name, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
-		return "", err
-	}
-	return name, os.Rename(file+".new", file)
+	return name, atomicfile.Write(file, data, false)
 }
 
 // seal puts a decrypted content on the tmpfs, and notes on the disk how to do so again. It returns its name there.
@@ -191,12 +186,15 @@ func (c *Controller) runDir(name string) string { return filepath.Join(c.opts.Ru
 // keys are read every time: one that was added counts at once.
 func (c *Controller) keys() (sops.Keys, error) { return sops.LoadKeys(c.declared().AgeKeys) }
 
-// keysDigest tells other keys from those before: what could not be decrypted is tried again.
+// keysDigest tells other keys, and another place for what they decrypt, from those before: what could not be decrypted is tried again.
 func (c *Controller) keysDigest() string {
 	var all []string
 	for _, file := range c.declared().AgeKeys {
 		data, err := os.ReadFile(file)
 		all = append(all, digest([]any{string(data), err == nil}))
+	}
+	if len(all) > 0 && !onTmpfs(c.opts.RunDir) {
+		all = append(all, "no tmpfs")
 	}
 	return digest(all)
 }
@@ -226,10 +224,7 @@ func (c *Controller) hostKey() ([]byte, error) {
 	}
 	key = make([]byte, 32)
 	rand.Read(key)
-	if err := os.WriteFile(file+".new", key, 0o600); err != nil {
-		return nil, err
-	}
-	return key, os.Rename(file+".new", file)
+	return key, atomicfile.Write(file, key, true)
 }
 
 // Restore decrypts what is on no tmpfs any more, after a reboot. It comes before containers start. What can't be decrypted

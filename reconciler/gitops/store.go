@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/stack-run/stack/reconciler/atomicfile"
 	"github.com/stack-run/stack/reconciler/gitops/declare"
 	"github.com/stack-run/stack/reconciler/gitops/status"
 	"github.com/stack-run/stack/spec"
@@ -33,23 +34,7 @@ func put(file string, value any, synced bool) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o711); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err = f.Write(data); err == nil && synced {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
+	return atomicfile.Write(file, data, synced)
 }
 
 // read fills value from a file; it tells whether there was one that could be read.

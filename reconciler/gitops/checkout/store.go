@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stack-run/stack/reconciler/atomicfile"
 	"github.com/stack-run/stack/reconciler/gitops/source"
 )
 
@@ -144,7 +145,7 @@ func (s *Store) Write(ctx context.Context, src source.Source, rev source.Revisio
 	if err := os.Rename(half, final); err != nil {
 		return nil, err
 	}
-	if err := replace(final+".json", data); err != nil {
+	if err := atomicfile.Write(final+".json", data, false); err != nil {
 		return nil, err
 	}
 	return s.tree(rev.ID, entries), nil
@@ -348,11 +349,4 @@ func sweep(dir string, keep map[string]bool) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func replace(file string, data []byte) error {
-	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
 }

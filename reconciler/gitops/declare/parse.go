@@ -1,24 +1,21 @@
 package declare
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/stack-run/stack/spec"
+	"github.com/stack-run/stack/spec/strictyaml"
 )
 
 // DefaultPath of the declared file.
@@ -49,32 +46,24 @@ func Load(path string) (File, error) {
 
 // Parse reads a declared file. All findings come at once, with positions.
 func Parse(file string, text []byte) (File, error) {
-	p := &parser{file: file, at: map[string]*yaml.Node{}}
-	var document yaml.Node
-	err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&document)
-	if errors.Is(err, io.EOF) {
-		return File{}, nil // empty
-	}
-	if err != nil {
-		p.syntax(err)
-		return File{}, p.found
-	}
+	p := &parser{Reader: strictyaml.Reader{File: file}, at: map[string]*yaml.Node{}}
 	var out File
-	p.value(document.Content[0], "", reflect.ValueOf(&out).Elem())
-	if len(p.found) == 0 {
+	if top := p.Top(text); top != nil {
+		p.value(top, "", reflect.ValueOf(&out).Elem())
+	}
+	if len(p.Found) == 0 {
 		p.check(&out)
 	}
-	if len(p.found) > 0 {
-		return File{}, p.found
+	if len(p.Found) > 0 {
+		return File{}, p.Found
 	}
 	return out, nil
 }
 
-// parser fills the types from nodes. yaml.v3's own decoder has no columns, and stops short of unknown keys' names.
+// parser fills the types from nodes.
 type parser struct {
-	file  string
-	at    map[string]*yaml.Node // where each path was written
-	found spec.Diagnostics
+	strictyaml.Reader
+	at map[string]*yaml.Node // where each path was written
 }
 
 func (p *parser) check(f *File) {
@@ -108,7 +97,7 @@ func (p *parser) check(f *File) {
 		}
 	}
 	for _, problem := range ps {
-		p.refuse(p.nearest(problem.Path), problem.Path, problem.Summary, problem.Remedy)
+		p.Refuse(p.nearest(problem.Path), problem.Path, problem.Summary, problem.Remedy)
 	}
 }
 
@@ -141,10 +130,7 @@ func (p *parser) nearest(path string) *yaml.Node {
 
 // value fills v from a node, by v's type.
 func (p *parser) value(n *yaml.Node, path string, v reflect.Value) {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+	if n = strictyaml.Resolve(n); strictyaml.IsNull(n) {
 		return
 	}
 	switch t := v.Interface().(type) {
@@ -154,7 +140,7 @@ func (p *parser) value(n *yaml.Node, path string, v reflect.Value) {
 		}
 	case Duration:
 		if err := t.UnmarshalText([]byte(n.Value)); err != nil || n.Kind != yaml.ScalarNode {
-			p.refuse(n, path, "not a duration", "write it as 90s or 5m")
+			p.Refuse(n, path, "not a duration", "write it as 90s or 5m")
 		}
 		v.Set(reflect.ValueOf(t))
 		return
@@ -173,16 +159,11 @@ func (p *parser) value(n *yaml.Node, path string, v reflect.Value) {
 			v.SetMapIndex(reflect.ValueOf(key.Value), element)
 		})
 	case reflect.Slice:
-		if n.Kind != yaml.SequenceNode {
-			p.refuse(n, path, "not a list", "write it as [a, b]")
-			return
-		}
 		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
-		for i, item := range n.Content {
-			at := fmt.Sprintf("%s[%d]", path, i)
-			p.at[at] = item
-			p.value(item, at, v.Index(i))
-		}
+		p.List(n, path, func(i int, path string, item *yaml.Node) {
+			p.at[path] = item
+			p.value(item, path, v.Index(i))
+		})
 	default:
 		p.scalar(n, path, v)
 	}
@@ -190,7 +171,7 @@ func (p *parser) value(n *yaml.Node, path string, v reflect.Value) {
 
 func (p *parser) scalar(n *yaml.Node, path string, v reflect.Value) {
 	if n.Kind != yaml.ScalarNode {
-		p.refuse(n, path, "not a single value", "")
+		p.Text(n, path) // refuses it
 		return
 	}
 	switch v.Kind() {
@@ -199,13 +180,13 @@ func (p *parser) scalar(n *yaml.Node, path string, v reflect.Value) {
 	case reflect.Bool:
 		value, err := strconv.ParseBool(n.Value)
 		if err != nil {
-			p.refuse(n, path, "not a boolean", "write true or false")
+			p.Refuse(n, path, "not a boolean", "write true or false")
 		}
 		v.SetBool(value)
 	case reflect.Int64: // all numbers here are sizes
 		value, err := size(n.Value)
 		if err != nil {
-			p.refuse(n, path, "not a size", "write it as 256m")
+			p.Refuse(n, path, "not a size", "write it as 256m")
 		}
 		v.SetInt(value)
 	default:
@@ -226,50 +207,14 @@ func (p *parser) mapping(n *yaml.Node, path string, v reflect.Value) {
 			p.value(value, path, field)
 			return
 		}
-		names := slices.Sorted(maps.Keys(fields))
-		remedy := "known keys: " + strings.Join(names, ", ")
-		if near := spec.Closest(key.Value, names); near != "" {
-			remedy = fmt.Sprintf("did you mean %s?", near)
-		}
-		p.refuse(key, path, "unknown key", remedy)
+		p.Unknown(key, path, slices.Collect(maps.Keys(fields)))
 	})
 }
 
+// pairs is Pairs, and remembers where each was written.
 func (p *parser) pairs(n *yaml.Node, path string, f func(key *yaml.Node, path string, value *yaml.Node)) {
-	if n.Kind != yaml.MappingNode {
-		p.refuse(n, path, "not a mapping", "write it as key: value")
-		return
-	}
-	seen := map[string]bool{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, full := n.Content[i], n.Content[i].Value
-		if path != "" {
-			full = path + "." + full
-		}
-		if seen[key.Value] {
-			p.refuse(key, full, "given twice", "remove one of them")
-			continue
-		}
-		seen[key.Value] = true
-		p.at[full] = key
-		f(key, full, n.Content[i+1])
-	}
-}
-
-func (p *parser) refuse(n *yaml.Node, path, summary, remedy string) {
-	p.found = append(p.found, spec.Diagnostic{
-		Severity: spec.Error, File: p.file, Line: n.Line, Column: n.Column, Path: path, Summary: summary, Remedy: remedy,
+	p.Pairs(n, path, func(key *yaml.Node, path string, value *yaml.Node) {
+		p.at[path] = key
+		f(key, path, value)
 	})
-}
-
-// yaml.v3 has the position of a syntax error in its text only.
-var syntaxLine = regexp.MustCompile(`^yaml: line (\d+): (.*)$`)
-
-func (p *parser) syntax(err error) {
-	d := spec.Diagnostic{Severity: spec.Error, File: p.file, Summary: strings.TrimPrefix(err.Error(), "yaml: ")}
-	if m := syntaxLine.FindStringSubmatch(err.Error()); m != nil {
-		d.Line, _ = strconv.Atoi(m[1])
-		d.Column, d.Summary = 1, m[2]
-	}
-	p.found = append(p.found, d)
 }

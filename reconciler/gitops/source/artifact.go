@@ -19,6 +19,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/stack-run/stack/reconciler/atomicfile"
 	"github.com/stack-run/stack/reconciler/gitops/declare"
 )
 
@@ -128,10 +129,7 @@ func (a *Artifact) Fetch(ctx context.Context, rev Revision) (Revision, error) {
 	if err != nil {
 		return rev, err
 	}
-	if err := os.WriteFile(a.list(rev.ID)+".new", data, 0o600); err != nil {
-		return rev, err
-	}
-	return rev, os.Rename(a.list(rev.ID)+".new", a.list(rev.ID))
+	return rev, atomicfile.Write(a.list(rev.ID), data, false)
 }
 
 // unpacking takes archives apart.
