@@ -77,7 +77,7 @@ func Fingerprint(desired *spec.Stack, observed *Observed) map[string]string {
 func (p Plan) Digest() string {
 	var rest []Action
 	for _, a := range p.Actions {
-		if a.Kind == PullImage || a.Kind == Wait {
+		if a.Kind == PullImage || a.Kind == BuildImage || a.Kind == Wait {
 			continue
 		}
 		a.ID, a.After = 0, nil

@@ -37,11 +37,11 @@ func (d *draft) after(id int, others ...int) {
 	}
 }
 
-// starved are the actions that come after nothing and are not of the given kind.
-func (d *draft) starved(except Kind) []int {
+// starved are the actions that come after nothing and are not of the given kinds.
+func (d *draft) starved(except ...Kind) []int {
 	var ids []int
 	for _, a := range d.plan.Actions {
-		if a.Kind != except && len(a.After) == 0 {
+		if !slices.Contains(except, a.Kind) && len(a.After) == 0 {
 			ids = append(ids, a.ID)
 		}
 	}

@@ -226,6 +226,9 @@ func (u *up) image(s *course, c *Container) Criterion {
 	switch image := u.observed.Images[s.Image]; {
 	case image == nil:
 		cr.Desired, cr.Note = "not in the store", "pulled when a container is made"
+		if s.Policy != nil && s.Policy.Build != "" {
+			cr.Note = "built when a container is made"
+		}
 	default:
 		cr.Desired, cr.OK = short(image.ID), c.ImageID == "" || image.ID == c.ImageID
 	}

@@ -100,7 +100,10 @@ func (u *up) explainImage(s *course) Explanation {
 			}
 		}
 	}
-	if action, needed := u.pull(s); needed {
+	build, built := u.build(s)
+	if built {
+		e.Verdict = "would build: " + because(build)
+	} else if action, needed := u.pull(s, false); needed {
 		e.Verdict = "would pull: " + because(action)
 	} else if !store.OK {
 		e.Verdict = "nothing: no container is made from it"

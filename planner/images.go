@@ -2,6 +2,8 @@ package planner
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/stack-run/stack/spec"
@@ -10,13 +12,15 @@ import (
 // draftPulls pulls what the policies ask for, and makes everything else wait for all pulls: a pull that fails then
 // leaves what runs as it is.
 func (u *up) draftPulls() {
+	builds := u.draftBuilds()
 	pulls := map[string]int{} // by reference
 	for _, name := range u.graph.order {
 		s := u.services[name]
 		if s.Image == "" || s.bystander && !s.makesContainers() || s.replicas == 0 && !s.oneOff {
 			continue
 		}
-		action, needed := u.pull(s)
+		_, built := builds[s.Image]
+		action, needed := u.pull(s, built)
 		if _, planned := pulls[s.Image]; needed && !planned {
 			pulls[s.Image] = u.add(rankPull, action)
 		}
@@ -26,26 +30,27 @@ func (u *up) draftPulls() {
 		for i := range s.PreStart {
 			hook := *s
 			hook.Service = &s.PreStart[i].Service
-			action, needed := u.pull(&hook)
+			_, built := builds[hook.Image]
+			action, needed := u.pull(&hook, built)
 			if _, planned := pulls[hook.Image]; needed && !planned {
 				pulls[hook.Image] = u.add(rankPull, action)
 			}
 		}
 	}
-	if len(pulls) == 0 {
-		return
-	}
-	ids := make([]int, 0, len(pulls))
-	for _, id := range pulls {
-		ids = append(ids, id)
-	}
-	for _, id := range u.starved(PullImage) {
+	u.allAfter(pulls, PullImage, BuildImage)
+	u.allAfter(builds, BuildImage)
+}
+
+// allAfter makes all that would begin at once wait for actions, but what is of some kinds.
+func (u *up) allAfter(actions map[string]int, except ...Kind) {
+	ids := slices.Collect(maps.Values(actions))
+	for _, id := range u.starved(except...) {
 		u.after(id, ids...)
 	}
 }
 
-// pull decides by the policy whether the service's image is pulled.
-func (u *up) pull(s *course) (Action, bool) {
+// pull decides by the policy whether the service's image is pulled, after a build of it if it is built.
+func (u *up) pull(s *course, built bool) (Action, bool) {
 	image := u.observed.Images[s.Image]
 	policy := u.policy(s)
 	action := Action{
@@ -53,6 +58,8 @@ func (u *up) pull(s *course) (Action, bool) {
 		Reason: PolicyAsks, Detail: policy,
 	}
 	switch {
+	case image == nil && built:
+		return action, policy == "always" && !u.opts.Pulled[s.Image]
 	case image == nil && !s.makesContainers():
 		return Action{}, policy == "always" && !u.opts.Pulled[s.Image]
 	case image == nil && policy == "never":

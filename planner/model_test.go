@@ -22,7 +22,7 @@ type model struct {
 // do executes one action.
 func (m *model) do(a Action) error {
 	switch a.Kind {
-	case PullImage:
+	case PullImage, BuildImage:
 		if m.observed.Images[a.Name] == nil {
 			m.observed.Images[a.Name] = &Image{ID: "sha256:" + a.Name}
 		}

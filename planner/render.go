@@ -39,7 +39,8 @@ func Render(p Plan, opts RenderOptions) string {
 type verb int
 
 const (
-	verbPull verb = iota
+	verbBuild verb = iota
+	verbPull
 	verbCreate
 	verbRecreate
 	verbUpdate
@@ -60,6 +61,7 @@ const (
 )
 
 var verbs = map[verb]struct{ symbol, word, color string }{
+	verbBuild:     {"+", "build", green},
 	verbPull:      {"+", "pull", green},
 	verbCreate:    {"+", "create", green},
 	verbRecreate:  {"-/+", "recreate", yellow},
@@ -132,6 +134,8 @@ func (f fold) verb() verb {
 		return verbCreate
 	case removed:
 		return verbRemove
+	case has[BuildImage]:
+		return verbBuild
 	case has[PullImage]:
 		return verbPull
 	case has[RepairNetwork], has[RepairVolume]:
@@ -204,9 +208,9 @@ func (r *renderer) changes(p Plan) {
 		symbol := r.paint(v.color, fmt.Sprintf("%3s", v.symbol))
 		address := cause.Address + strings.Repeat(" ", width-utf8.RuneCountInString(cause.Address))
 		word, reason := v.word, because(cause)
-		if cause.Kind == PullImage {
-			word = "would pull"
-			if cause.Reason == PolicyAsks {
+		if cause.Kind == PullImage || cause.Kind == BuildImage {
+			word = "would " + word
+			if cause.Reason != Missing {
 				reason += "; whether that asks for more is known then"
 			}
 		}
@@ -343,7 +347,7 @@ func count(p Plan) string {
 		counts[f.verb()]++
 	}
 	var parts []string
-	for v := verbPull; v < verbWait; v++ {
+	for v := verbBuild; v < verbWait; v++ {
 		if counts[v] > 0 {
 			parts = append(parts, fmt.Sprintf("%d to %s", counts[v], verbs[v].word))
 		}

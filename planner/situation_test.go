@@ -431,7 +431,7 @@ func (s *situation) run(t testing.TB, command string) (Plan, error) {
 		opts := Options{
 			Services: services, NoDeps: on("--no-deps"), ForceRecreate: on("--force-recreate"), NoRecreate: on("--no-recreate"),
 			AlwaysRecreateDeps: on("--always-recreate-deps"), RemoveOrphans: on("--remove-orphans"), IgnoreOrphans: on("--ignore-orphans"),
-			NoStart: on("--no-start"), Pull: values["--pull"], RenewAnonVolumes: on("--renew-anon-volumes"), Timeout: timeout,
+			NoStart: on("--no-start"), Pull: values["--pull"], Build: Building(values["--build"]), RenewAnonVolumes: on("--renew-anon-volumes"), Timeout: timeout,
 			OneOff: values["--one-off"], WaitHealthy: on("--wait"), KeepStopped: on("--loop"), RollBack: list(values["--roll-back"]), Scale: map[string]int{}, Pulled: map[string]bool{},
 		}
 		for _, pair := range list(values["--scale"]) {

@@ -126,6 +126,7 @@ type Kind string
 
 // The kinds, in the words in which plans print them.
 const (
+	BuildImage       Kind = "build" // is only told: the command has it done before the daemon plans what it does
 	PullImage        Kind = "pull"
 	CreateNetwork    Kind = "create network"
 	RepairNetwork    Kind = "repair network"
@@ -276,6 +277,7 @@ type Options struct {
 	NoStart            bool            // create only
 	Pull               string          // "", always, missing, never, policy: overrides pull_policy
 	Pulled             map[string]bool // image references pulled by this operation already
+	Build              Building        // what a plan that is only shown says would be built
 	RenewAnonVolumes   bool
 	// OneOff is the service that `run` makes a container of, named in Services too. What that container needs is planned,
 	// with the conditions to wait for, and nothing for the service's replicas.

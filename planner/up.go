@@ -53,8 +53,9 @@ func Up(desired *spec.Stack, observed *Observed, opts Options) (Plan, error) {
 	return u.seal()
 }
 
-// Ranks: pulls, then networks and volumes, then the services in their order, each with room for the waits on it.
+// Ranks: builds, pulls, then networks and volumes, then the services in their order, each with room for the waits on it.
 const (
+	rankBuild  = -1
 	rankPull   = 0
 	rankInfra  = 1
 	rankStep   = 4

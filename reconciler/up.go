@@ -51,6 +51,7 @@ func (r *Reconciler) Up(ctx context.Context, desired *spec.Stack, opts UpOptions
 		return 0, err
 	}
 	defer unlock()
+	opts.Build = planner.BuildNothing // the command has had it done
 	asked := ctx
 	defer r.wake(s) // what was not done is the loop's to finish
 	if opts.WaitTimeout > 0 {

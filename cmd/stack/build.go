@@ -16,6 +16,7 @@ import (
 
 	"github.com/stack-run/stack/cmd/internal/api"
 	"github.com/stack-run/stack/cmd/internal/client"
+	"github.com/stack-run/stack/planner"
 	"github.com/stack-run/stack/spec"
 )
 
@@ -68,42 +69,69 @@ func (c *cli) build(ctx context.Context, d *client.Client, o buildOptions) error
 	return nil
 }
 
+// errNothingToBuild refuses --build where no command makes an image.
+var errNothingToBuild = errors.New("--build: image builds are not supported yet; give services `x-stack: {build: COMMAND}` with a command that builds and loads their image")
+
+// building is what prepareImages would do, for a plan.
+func (f convergeFlags) building(stack *spec.Stack, services []string) (planner.Building, error) {
+	if f.noBuild {
+		return planner.BuildNothing, nil
+	}
+	names, err := f.builds(stack, services)
+	switch {
+	case err != nil:
+		return "", err
+	case len(names) > 0 && f.build:
+		return planner.BuildAll, nil
+	case len(names) > 0:
+		return planner.BuildMissing, nil
+	case f.build:
+		return "", errNothingToBuild
+	}
+	return planner.BuildNothing, nil
+}
+
+// builds are the services of an up whose images commands make.
+func (f convergeFlags) builds(stack *spec.Stack, services []string) (names []string, err error) {
+	selected, err := stack.Select(services, !f.noDeps)
+	if err != nil {
+		return nil, err
+	}
+	for name, s := range selected.Services {
+		if buildable(s) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // prepareImages makes the images that an up needs: those that are missing, with --build all, with --no-build none.
 func (c *cli) prepareImages(ctx context.Context, d *client.Client, f convergeFlags, stack *spec.Stack, services []string) error {
-	if f.noBuild {
-		return nil
-	}
 	if !f.build {
-		return c.buildMissing(ctx, d, stack, services, false)
+		return c.buildMissing(ctx, d, f, stack, services, false)
 	}
-	selected, err := stack.Select(services, !f.noDeps)
+	all, err := f.builds(stack, services)
 	if err != nil {
 		return err
 	}
-	var all []string
-	for name, s := range selected.Services {
-		if buildable(s) {
-			all = append(all, name)
-		}
-	}
 	if len(all) == 0 {
-		return errors.New("--build: image builds are not supported yet; give services `x-stack: {build: COMMAND}` with a command that builds and loads their image")
+		return errNothingToBuild
 	}
 	return c.build(ctx, d, buildOptions{stack: stack, services: all, output: c.buildOutput})
 }
 
-// buildMissing builds what has no image yet, of the named services and what they depend on.
-func (c *cli) buildMissing(ctx context.Context, d *client.Client, stack *spec.Stack, services []string, quiet bool) error {
-	selected, err := stack.Select(services, true)
+// buildMissing builds what has no image yet, unless it is not to be built.
+func (c *cli) buildMissing(ctx context.Context, d *client.Client, f convergeFlags, stack *spec.Stack, services []string, quiet bool) error {
+	if f.noBuild {
+		return nil
+	}
+	all, err := f.builds(stack, services)
 	if err != nil {
 		return err
 	}
 	var missing []string
-	for name, s := range selected.Services {
-		if !buildable(s) {
-			continue
-		}
-		id, err := imageID(ctx, d, s.Image)
+	for _, name := range all {
+		id, err := imageID(ctx, d, stack.Services[name].Image)
 		if err != nil {
 			return err
 		}

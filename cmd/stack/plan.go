@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -47,7 +46,7 @@ func (c *cli) planCommand() *cobra.Command {
 The exit code is 0 when there is nothing to do, 2 when there is, 1 after an error.
 
 --format json prints one object: format_version (1), stack, changes (whether there is something to do), actions and, where there
-are any, notes and explanations. An action has id, kind (create, start, stop, remove, pull, update, wait, ...), address, reason and,
+are any, notes and explanations. An action has id, kind (create, start, stop, remove, pull, build, update, wait, ...), address, reason and,
 where they apply, detail, name, service, replica, container_id, replaces, condition, after (ids of the actions before it) and
 changes: path, old and new as JSON text, and text, a unified diff of what a config holds. Fields may be added to version 1; none
 changes its meaning.`,
@@ -55,9 +54,6 @@ changes its meaning.`,
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := show.check(); err != nil {
 				return err
-			}
-			if f.build {
-				return errors.New("--build: planning builds nothing; what `up --build` does depends on the images that it builds")
 			}
 			return f.check(cmd)
 		},
@@ -86,6 +82,9 @@ func (c *cli) plan(ctx context.Context, f upFlags, show planFlags, services []st
 		return err
 	}
 	request.Explain = show.explain
+	if request.Options.Build, err = f.building(stack, services); err != nil {
+		return err
+	}
 	d, err := c.daemon(ctx)
 	if err != nil {
 		return err
@@ -99,6 +98,11 @@ func (c *cli) plan(ctx context.Context, f upFlags, show planFlags, services []st
 		return err
 	}
 	if show.output != "" {
+		for _, a := range plan.Actions {
+			if a.Kind == planner.BuildImage {
+				return fmt.Errorf("--output: nothing is saved: %s would be built, and what is done depends on what comes of it; build it first, and plan without --build", a.Name)
+			}
+		}
 		if err := savePlan(show.output, request, plan); err != nil {
 			return err
 		}

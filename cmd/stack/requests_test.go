@@ -142,6 +142,8 @@ func words(line string) []string {
 
 func TestCommandLinesThatCantBeObeyedAreRefused(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
+		{"plan --build", "image builds are not supported yet"},
+		{"up --dry-run --build", "image builds are not supported yet"},
 		{"up --build", "image builds are not supported yet"},
 		{"up --watch", "none of the selected services is configured for watch"},
 		{"up --force-recreate --no-recreate", "--force-recreate and --no-recreate are incompatible"},

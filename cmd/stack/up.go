@@ -154,6 +154,9 @@ func (c *cli) up(ctx context.Context, f upFlags, services []string) error {
 	}
 	defer d.Close()
 	if c.dryRun {
+		if request.Options.Build, err = f.building(stack, request.Options.Services); err != nil {
+			return err
+		}
 		_, err := c.showPlan(ctx, d, request)
 		return err
 	}

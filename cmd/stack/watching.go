@@ -42,6 +42,11 @@ func (w *watching) close() { w.inputs.Close() }
 // attach makes the watch part of an attached up: its lines come among the containers' lines.
 func (w *watching) attach(d *client.Client) {
 	w.d, w.view.live = d, false
+	w.inLines()
+}
+
+// inLines has progress told in lines: a live display would redraw itself over what else is told meanwhile.
+func (w *watching) inLines() {
 	if mode := ui.Mode(w.c.progressMode); mode == ui.Auto || mode == ui.TTY {
 		w.c.progressMode = string(ui.Plain)
 	}
@@ -84,7 +89,7 @@ func (w *watching) up(ctx context.Context) error {
 		return err
 	}
 	defer w.prune(ctx, replaced)
-	if err := w.c.buildMissing(ctx, w.d, w.stack, w.services, w.flags.quiet); err != nil {
+	if err := w.c.buildMissing(ctx, w.d, w.upFlags.convergeFlags, w.stack, w.services, w.flags.quiet); err != nil {
 		return err
 	}
 	request, err := w.upFlags.request(w.stack, w.services)
@@ -104,6 +109,7 @@ func (w *watching) converge(ctx context.Context, request api.UpRequest) error {
 
 // run watches until ctx ends.
 func (w *watching) run(ctx context.Context) error {
+	w.inLines()
 	watched, err := w.watched(w.stack)
 	if err != nil {
 		return err
@@ -209,7 +215,7 @@ func (w *watching) apply(ctx context.Context, began time.Time) (map[string]*spec
 		return nil, errors.Join(keptState{err}, w.inputs.Set(w.files, began))
 	}
 	if err := w.setInputs(loaded); err != nil {
-		return nil, err
+		w.view.problem(err) // what it says is good, even if the next change of it is not heard of
 	}
 	stack := loaded.Stack
 	watched, err := w.watched(stack)
@@ -220,7 +226,7 @@ func (w *watching) apply(ctx context.Context, began time.Time) (map[string]*spec
 	if err != nil {
 		return nil, keptState{err}
 	}
-	if err := w.c.buildMissing(ctx, w.d, stack, w.services, w.flags.quiet); err != nil {
+	if err := w.c.buildMissing(ctx, w.d, w.upFlags.convergeFlags, stack, w.services, w.flags.quiet); err != nil {
 		return nil, keptState{err}
 	}
 	plan, err := w.d.Plan(ctx, request)
