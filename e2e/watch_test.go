@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -105,7 +107,7 @@ services:
     develop: {watch: [{path: ./src, target: /app, action: sync}]}
 `)
 	h.Sh("mkdir -p src; echo before > src/untouched")
-	watched(h, "watch")
+	printed, _ := watched(h, "watch")
 	h.Sh("rm src/untouched; mkdir src/d; echo 1 > src/d/1")
 	h.Eventually("equal", sameTrees(h, "src", "web", "/app"))
 	for _, during := range []string{"restart -t 0 web", "up -d -t 0 --force-recreate", "restart -t 0 web"} {
@@ -123,10 +125,47 @@ services:
 		<-done
 		h.Eventually("equal after "+during, sameTrees(h, "src", "web", "/app"))
 	}
+	// More changes than the kernel's queue holds, while the watch can't take them.
+	watching := strings.TrimSpace(h.Sh("pgrep -f '^stack watch'"))
+	h.Sh("mkdir src/lost; echo 1 > src/lost/one; echo 2 > src/lost/two")
+	h.Eventually("equal", sameTrees(h, "src", "web", "/app"))
+	h.Sh("kill -STOP " + watching)
+	overflow(t, filepath.Join(h.Dir, "src", "lost"))
+	h.Sh("rm -r src/e; mkdir src/late; echo late > src/late/f; kill -CONT " + watching)
+	h.Eventually("equal after events were lost", sameTrees(h, "src", "web", "/app"))
+	contains(t, "what was told", printed(), "more changed at once than the kernel could tell")
+	h.Sh("echo later > src/late/f")
+	h.Eventually("equal in a folder whose making was not told", sameTrees(h, "src", "web", "/app"))
 	h.Kill(h.DaemonPID())
-	h.Sh("echo killed > src/d/1; rm -r src/e")
+	h.Sh("echo killed > src/d/1; rm -r src/lost")
 	h.Stack("ps") // the next daemon
 	h.Eventually("equal after the daemon was killed", sameTrees(h, "src", "web", "/app"))
+}
+
+// overflow writes to two files in turn, so that no two events in a row are the same and melt into one, until the queue of
+// whoever watches them and reads none has run over.
+func overflow(t *testing.T, dir string) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files [2]*os.File
+	for i, name := range []string{"one", "two"} {
+		if files[i], err = os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0); err != nil {
+			t.Fatal(err)
+		}
+		defer files[i].Close()
+	}
+	for i := range limit + 100 {
+		if _, err := files[i%2].WriteAt([]byte{'a' + byte(i%26)}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestWatchRestartsRunsCommandsAndRebuilds(t *testing.T) {
@@ -144,16 +183,38 @@ services:
         - {path: ./html, target: /html, action: sync+exec, exec: {command: [sh, -c, 'echo "reload as $$(id -un) in $$PWD: $$(cat /html/page)"'], user: nobody, working_dir: /tmp}}
         - {path: ./flags, action: restart}
   built:
+    image: made
     build: .
-    x-stack: {build: "mkdir -p root; cp version root; cp -a ../busybox/. root; echo built; tar -C root -cf image.tar . && stack image load --name $$STACK_IMAGE -i image.tar"}
+    x-stack: &build {build: "mkdir -p root; cp version root; cp -a ../busybox/. root; echo built; tar -C root -cf image.tar . && stack image load --name $$STACK_IMAGE -i image.tar"}
     init: true
+    command: [sleep, infinity]
+    stop_signal: SIGKILL
+    develop: {watch: [{path: ./version, action: rebuild}, {path: ./src, target: /src, action: sync}]}
+  twin:
+    image: made
+    build: .
+    x-stack: *build
     command: [sleep, infinity]
     stop_signal: SIGKILL
     develop: {watch: [{path: ./version, action: rebuild}]}
   other: {image: busybox, init: true, command: [sleep, infinity]}
 `)
-	h.Sh("mkdir -p conf html ../busybox/bin; cp $(command -v busybox) ../busybox/bin/busybox; for i in sleep cat sh; do ln -s busybox ../busybox/bin/$i; done; echo 1 > version; echo x > flags")
-	printed, _ := watched(h, "watch")
+	h.Sh("mkdir -p conf html ../busybox/bin; cp $(command -v busybox) ../busybox/bin/busybox; for i in sleep cat sh; do ln -s busybox ../busybox/bin/$i; done; echo 1 > version; echo x > flags; mkdir src; echo 'src/*.tmp' > .dockerignore")
+	wouldBuild := func(reason string, args ...string) {
+		t.Helper()
+		r := h.Try(args...)
+		if want := "image.made  would build  " + reason; !strings.Contains(strings.Join(strings.Fields(r.Stdout), " "), strings.Join(strings.Fields(want), " ")) {
+			t.Errorf("%v says\n%v\nwithout: %s", args, r, want)
+		}
+	}
+	wouldBuild("missing", "plan", "built")
+	wouldBuild("missing", "--dry-run", "up", "built")
+	if strings.Contains(h.Sh("ls"), "root") {
+		t.Error("a plan has built")
+	}
+	printed, stop := watched(h, "watch")
+	wouldBuild("requested: --build", "plan", "--build", "built")
+	h.Fails([]string{"plan", "--build", "-o", "saved", "built"}, "would be built", "without --build")
 	equal(t, "the built image", h.In("built", "cat", "/version"), "1")
 	other, built := h.One("other").ID, h.One("built").ID
 	starts := func() int { return strings.Count(h.Stack("logs", "--no-log-prefix", "web"), "started") }
@@ -164,20 +225,47 @@ services:
 	h.Sh("echo y > flags")
 	h.Eventually("restarted again", func() bool { return starts() == 3 })
 	h.Sh("echo 2 > version")
-	h.Eventually("rebuilt", func() bool { return h.Try("exec", "-T", "built", "cat", "/version").Stdout == "2\n" })
-	h.Eventually("it is told", func() bool { return strings.Contains(printed(), "rebuilt") })
-	contains(t, "what was told", printed(), "built | built", "rebuilding", "restarted")
+	rebuilt := func(version string) func() bool {
+		return func() bool {
+			for _, name := range []string{"built", "twin"} {
+				if h.Try("exec", "-T", name, "cat", "/version").Stdout != version+"\n" {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	h.Eventually("rebuilt", rebuilt("2"))
+	h.Eventually("told", func() bool { return strings.Contains(printed(), "twin  rebuilt") })
+	contains(t, "what was told", printed(), "rebuilding", "built  rebuilt", "restarted")
+	equal(t, "builds of the image that two services share", fmt.Sprint(strings.Count(printed(), " | built\n")), "2") // at the start, and once more
 	if h.One("built").ID == built {
 		t.Error("the container is the old one")
 	}
 	equal(t, "a service that is not concerned", h.One("other").ID, other)
-	equal(t, "images without a name", h.Sh(`stack image ls | grep -c '<none>' || true`), "0")
+	unnamed := `stack image ls | grep -c '<none>' || true`
+	equal(t, "images without a name", h.Sh(unnamed), "0")
+	h.Sh("echo 1 > src/b.tmp; echo 1 > src/a")
+	h.Eventually("synced", func() bool { return h.Try("exec", "-T", "built", "cat", "/src/a").Code == 0 })
+	equal(t, "what .dockerignore leaves out", h.In("built", "sh", "-c", "cd /src; echo *"), "a")
+	stop()
+
+	printed, _ = watched(h, "watch", "--quiet", "--prune=false", "built")
+	h.Sh("echo 3 > version")
+	h.Eventually("rebuilt", func() bool { return h.Try("exec", "-T", "built", "cat", "/version").Stdout == "3\n" })
+	if strings.Contains(printed(), "| built") {
+		t.Error("the output of a quiet build is shown")
+	}
+	if h.Sh(unnamed) == "0" {
+		t.Error("the replaced image is gone")
+	}
 }
 
 func TestWatchAppliesTheStackFile(t *testing.T) {
 	h := start(t)
 	file := func(color string) {
 		h.Write("", `
+include: [more.yaml]
 services:
   web:
     image: busybox
@@ -185,14 +273,18 @@ services:
     command: [sleep, infinity]
     stop_signal: SIGKILL
     environment: {COLOR: `+color+`, SIZE: "${SIZE:-none}"}
+    env_file: [shape.env]
     configs: [{source: page, target: /page}]
+    secrets: [key]
     develop: {watch: [{path: ./src, target: /app, action: sync}, {path: ./current, target: /linked, action: sync}]}
   other: {image: busybox, init: true, command: [sleep, infinity]}
 configs: {page: {file: ./page}}
+secrets: {key: {file: ./key}}
 `)
 	}
 	file("blue")
-	h.Sh("mkdir -p src v1 v2; ln -s v1 current; echo one > page; echo 1 > v1/f; echo 2 > v2/f")
+	h.Write("more.yaml", `services: {more: {image: busybox, init: true, command: [sleep, "1000"], stop_signal: SIGKILL}}`)
+	h.Sh("echo SHAPE=round > shape.env; echo a > key; mkdir -p src v1 v2; ln -s v1 current; echo one > page; echo 1 > v1/f; echo 2 > v2/f")
 	printed, stop := watched(h, "watch")
 	h.Sh("echo kept > src/f")
 	h.Eventually("synced", sameTrees(h, "src", "web", "/app"))
@@ -209,10 +301,22 @@ configs: {page: {file: ./page}}
 	h.Eventually("another page", says("red none\ntwo\nkept\n"))
 	h.Sh("echo SIZE=big > .env")
 	h.Eventually("another size", says("red big\ntwo\nkept\n"))
+	before := []string{h.One("web").ID, h.One("more").ID}
+	h.Sh("echo SHAPE=square > shape.env")
+	h.Eventually("another env file", func() bool { return h.Try("exec", "-T", "web", "sh", "-c", "echo $SHAPE").Stdout == "square\n" })
+	h.Sh("echo b > key")
+	h.Eventually("another secret", func() bool { return h.Try("exec", "-T", "web", "cat", "/run/secrets/key").Stdout == "b\n" })
+	h.Sh("sed -i s/1000/2000/ more.yaml")
+	h.Eventually("another included file", func() bool {
+		return strings.Contains(h.Try("exec", "-T", "more", "cat", "/proc/1/cmdline").Stdout, "2000")
+	})
 	web := h.One("web").ID
+	if web == before[0] || h.One("more").ID == before[1] {
+		t.Error("a container is the old one")
+	}
 
 	file("green, broken: [")
-	h.Eventually("the mistake is told", func() bool { return strings.Contains(printed(), "compose.yaml:7:5: not valid YAML") })
+	h.Eventually("the mistake is told", func() bool { return strings.Contains(printed(), "compose.yaml:8:5: not valid YAML") })
 	contains(t, "what was told", printed(), "all stays as it is")
 	equal(t, "the container", h.PsOf("work", "web")[0].ID, web)
 	h.Sh("echo still > src/g")
@@ -255,7 +359,11 @@ services:
     develop: {watch: [{path: ./src, target: /app, action: sync}]}
 `)
 	h.Sh("mkdir -p src")
-	printed, _ := watched(h, "watch")
+	printed, _ := watched(h, "watch", "--no-up")
+	if len(h.Ps()) > 0 {
+		t.Error("--no-up has made something")
+	}
+	h.Stack("up", "-d")
 	h.Sh("echo x > src/f")
 	h.Eventually("told with a remedy", func() bool { return strings.Contains(printed(), "sync into a volume or a tmpfs") })
 	contains(t, "what was told", printed(), "read-only file system")

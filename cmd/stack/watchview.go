@@ -23,6 +23,7 @@ type watchView struct {
 	mu    sync.Mutex
 	last  string // what the last line was about, when it may be written over
 	times int
+	rows  int // of the screen that it takes
 }
 
 func newWatchView(c *cli) *watchView { return &watchView{c: c, live: ui.IsTerminal(c.out)} }
@@ -46,13 +47,17 @@ func (v *watchView) print(service, text, same string) {
 	over := ""
 	if v.live && same != "" && same == v.last {
 		v.times++
-		over = "\x1b[1A\x1b[2K\r"
+		over = fmt.Sprintf("\x1b[%dA\r\x1b[J", v.rows)
 		text += fmt.Sprintf("  ×%d", v.times)
 	} else {
 		v.times = 1
 	}
 	v.last = same
-	fmt.Fprintf(v.c.out, "%s %s %s\n", over, mark, text)
+	text = fmt.Sprintf(" %s %s", mark, text)
+	if v.live {
+		v.rows = ui.Rows(v.c.out, text)
+	}
+	fmt.Fprintf(v.c.out, "%s%s\n", over, text)
 }
 
 // event shows what the watcher tells.

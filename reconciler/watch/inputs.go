@@ -30,7 +30,7 @@ const tick = 10 * time.Millisecond
 func NewInputs() (*Inputs, error) {
 	watcher, err := fsnotify.NewBufferedWatcher(256)
 	if err != nil {
-		return nil, fmt.Errorf("watch the stack file: %w", err)
+		return nil, fmt.Errorf("watch the stack file: %w", limitError(err))
 	}
 	in := &Inputs{fs: watcher, changed: make(chan struct{}, 1), files: map[string]stamp{}}
 	go in.read()
@@ -69,7 +69,7 @@ func (in *Inputs) Set(files []string, loaded time.Time) error {
 func (in *Inputs) watchLocked() error {
 	for file := range in.files {
 		if err := in.fs.Add(existing(filepath.Dir(file))); err != nil {
-			return fmt.Errorf("watch %s: %w", filepath.Dir(file), err)
+			return fmt.Errorf("watch %s: %w", filepath.Dir(file), limitError(err))
 		}
 	}
 	return nil

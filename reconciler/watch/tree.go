@@ -50,10 +50,7 @@ const rescanEvery = 2 * time.Second
 func newTree(rules []*rule, report func(Event)) (*tree, error) {
 	watcher, err := fsnotify.NewBufferedWatcher(4096)
 	if err != nil {
-		if errors.Is(err, syscall.EMFILE) {
-			return nil, fmt.Errorf("watch files: the limit of watchers is reached: raise it with sysctl fs.inotify.max_user_instances=1024: %w", err)
-		}
-		return nil, fmt.Errorf("watch files: %w", err)
+		return nil, fmt.Errorf("watch files: %w", limitError(err))
 	}
 	t := &tree{
 		fs: watcher, report: report, wake: make(chan struct{}, 1), again: make(chan renewal), watching: map[string]bool{},
@@ -96,22 +93,13 @@ func (t *tree) watch(dir string) bool {
 		t.limited = true
 		if !t.warned {
 			t.warned = true
-			limit, _ := os.ReadFile("/proc/sys/fs/inotify/max_user_watches")
-			t.report(Event{Kind: Warning, Text: fmt.Sprintf("the kernel watches no more than %s folders: %s and others are looked at every %v instead; "+
-				"raise the limit with: sysctl fs.inotify.max_user_watches=1048576", string(trimmed(limit)), dir, rescanEvery)})
+			t.report(Event{Kind: Warning, Text: fmt.Sprintf("%s and others are looked at every %v only: %v", dir, rescanEvery, watches)})
 		}
 	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
 		t.limited = true
 		t.report(Event{Kind: Warning, Text: fmt.Sprintf("%s can't be watched and is looked at every %v instead: %v", dir, rescanEvery, err)})
 	}
 	return false
-}
-
-func trimmed(text []byte) []byte {
-	for len(text) > 0 && text[len(text)-1] <= ' ' {
-		text = text[:len(text)-1]
-	}
-	return text
 }
 
 // read takes in events until ctx ends.

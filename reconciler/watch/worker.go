@@ -45,7 +45,7 @@ type worker struct {
 func (w *worker) run(ctx context.Context, containers <-chan Container, services <-chan map[string]*spec.Service) {
 	closings, err := newClosings(w.tree.kick)
 	if err != nil {
-		w.report(Event{Kind: Warning, Text: fmt.Sprintf("files that are being written to are looked at every %v: %v", patience, err)})
+		w.report(Event{Kind: Warning, Text: fmt.Sprintf("files that are being written to are looked at every %v: %v", patience, limitError(err))})
 	} else {
 		defer closings.close()
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -12,6 +13,12 @@ import (
 func IsTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Rows is how many rows of the terminal behind w a line of text without escapes takes.
+func Rows(w io.Writer, line string) int {
+	width, _ := size(w)
+	return max(1, (utf8.RuneCountInString(line)+width-1)/width)
 }
 
 // size of the terminal behind w, in characters; what can't be known is taken as 80x24.
