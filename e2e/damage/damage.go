@@ -41,7 +41,7 @@ const (
 func All() []Damage {
 	return []Damage{
 		{"a container is killed", `old=` + web + `; kill -9 $(ps -o ppid= -p $old)`, `new=` + web + `; [ -n "$new" ] && [ "$new" != "$old" ] && ` + Answers},
-		{"a container's folder is removed", `old=$(ls $STACK_ROOT/stacks/work/containers); rm -rf $STACK_ROOT/stacks/work/containers/$old`,
+		{"a container's folder is removed", `old=$(ls $STACK_ROOT/stacks/work/containers); until rm -rf $STACK_ROOT/stacks/work/containers/$old; do :; done 2>/dev/null`, // its record is written anew meanwhile
 			`new=$(ls $STACK_ROOT/stacks/work/containers); [ -n "$new" ] && [ "$new" != "$old" ] && ` + Answers},
 		{"what a container wrote is removed", `old=$(ls $STACK_ROOT/stacks/work/containers); rm -rf $STACK_ROOT/stacks/work/containers/$old/upper`,
 			`new=$(ls $STACK_ROOT/stacks/work/containers); [ -n "$new" ] && [ "$new" != "$old" ] && ` + Answers},
