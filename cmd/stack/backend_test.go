@@ -125,7 +125,11 @@ func (r *recorder) Up(ctx context.Context, q api.UpRequest, send func(api.Event)
 	q.Stack = nil
 	r.note("up "+name, q)
 	if r.up != nil {
-		return r.up(ctx, send)
+		result, err := r.up(ctx, send)
+		if !q.Containers {
+			result.Containers = nil
+		}
+		return result, err
 	}
 	return api.Result{}, r.failure
 }

@@ -14,6 +14,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/schema"
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/stack-run/stack/spec"
@@ -69,6 +70,7 @@ func Load(ctx context.Context, o Options) (*Result, error) {
 func (src *source) load(ctx context.Context, o Options, started time.Time) (*Result, error) {
 	hearing := listen()
 	defer hearing.stop()
+	go schema.Validate(nil) // compose-go compiles its schema at the first use: that goes on while the files are read
 	files := parseTree(src)
 	src.keys = files.keys
 	if files.findings.HasErrors() {
