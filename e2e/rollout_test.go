@@ -1,114 +1,71 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/stack-run/stack/e2e/host"
+	"github.com/stack-run/stack/e2e/rollouts"
 )
-
-// loadReport is what e2e/load prints.
-type loadReport struct {
-	Requests, Failed, Retried int
-	Errors, Answers           map[string]int
-	Longest                   float64 `json:"longest_ms"`
-	Silence                   float64 `json:"silence_ms"`
-	Seconds                   float64
-}
-
-func (r loadReport) String() string {
-	return fmt.Sprintf("%d requests in %.1f s, %d failed, %d sent again as HTTP allows, the longest %.0f ms, the longest time without an answer %.0f ms",
-		r.Requests, r.Seconds, r.Failed, r.Retried, r.Longest, r.Silence)
-}
-
-// rolloutPrograms builds the load generator, and the example's server as two images that differ, once.
-var rolloutPrograms = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "stack-rollout-")
-	if err != nil {
-		return "", err
-	}
-	build := exec.Command("sh", "-euc", `
-		CGO_ENABLED=0 go build -o "$0/load" ./e2e/load
-		CGO_ENABLED=0 go build -ldflags '-s -w' -o "$0/rolling" ./examples/rolling
-		cd "$0" && chmod 755 . && echo two >two
-		tar --owner=0 --group=0 -cf 1.tar rolling && tar --owner=0 --group=0 -cf 2.tar rolling two`, dir)
-	build.Dir = host.Repository()
-	out, err := build.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build what rollouts need: %w: %s", err, out)
-	}
-	return dir, nil
-})
 
 func programs(t testing.TB) string {
 	t.Helper()
-	dir, err := rolloutPrograms()
+	dir, err := rollouts.Programs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-// load is a generator at work on the neighbour.
+// loadImages loads both images of the example's server.
+func loadImages(h *host.Host) {
+	h.T.Helper()
+	for _, version := range []int{1, 2} {
+		h.Stack("image", "load", "--name", rollouts.Image(version), "-i", filepath.Join(programs(h.T), fmt.Sprintf("%d.tar", version)))
+	}
+}
+
+// load is a generator at work.
 type load struct {
+	*rollouts.Load
 	t    *testing.T
 	name string
-	cmd  *exec.Cmd
-	out  bytes.Buffer
 }
 
 // hammer has the neighbour ask the machine's port until the load is stopped, and returns when it is under way.
 func hammer(t *testing.T, n *host.Neighbour, h *host.Host, name string, args ...string) *load {
 	t.Helper()
-	l := &load{t: t, name: name}
-	l.cmd = n.Command(append([]string{filepath.Join(programs(t), "load"), "-url", "http://" + host.HostIPv4 + ":8080/"}, args...)...)
-	l.begin(h)
-	return l
+	return begin(t, h, name, n.Command(append([]string{filepath.Join(programs(t), "load"), "-url", "http://" + host.HostIPv4 + ":8080/"}, args...)...))
 }
 
 // begin starts a load and returns when it is under way.
-func (l *load) begin(h *host.Host) {
-	l.t.Helper()
-	l.cmd.Stdout = &l.out
-	said, err := l.cmd.StderrPipe()
+func begin(t *testing.T, h *host.Host, name string, cmd *exec.Cmd) *load {
+	t.Helper()
+	l, err := rollouts.Begin(cmd, func(cmd *exec.Cmd) error { h.Background(cmd); return nil })
 	if err != nil {
-		l.t.Fatal(err)
+		t.Fatalf("%s: %v", name, err)
 	}
-	h.Background(l.cmd)
-	if line, err := bufio.NewReader(said).ReadString('\n'); err != nil || line != "under way\n" {
-		l.t.Fatalf("%s: %q %v", l.name, line, err)
-	}
-	go io.Copy(io.Discard, said)
+	return &load{l, t, name}
 }
 
 // stop ends a load.
-func (l *load) stop(answers ...string) loadReport {
+func (l *load) stop(answers ...string) {
 	l.t.Helper()
-	if err := l.cmd.Process.Signal(syscall.SIGINT); err != nil {
+	if err := l.Stop(); err != nil {
 		l.t.Fatal(err)
 	}
-	return l.end(answers...)
+	l.end(answers...)
 }
 
 // end waits until a load that was told to stop has made enough requests, and checks that none failed and what was answered.
-func (l *load) end(answers ...string) loadReport {
+func (l *load) end(answers ...string) {
 	l.t.Helper()
-	if err := l.cmd.Wait(); err != nil {
+	r, err := l.End()
+	if err != nil {
 		l.t.Fatalf("%s: %v", l.name, err)
-	}
-	var r loadReport
-	if err := json.Unmarshal(l.out.Bytes(), &r); err != nil {
-		l.t.Fatalf("%s: %v: %s", l.name, err, l.out.String())
 	}
 	l.t.Logf("%s: %v", l.name, r)
 	if r.Failed > 0 || r.Requests < 20000 {
@@ -119,16 +76,13 @@ func (l *load) end(answers ...string) loadReport {
 			l.t.Errorf("%s: never answered %q, but %v", l.name, answer, r.Answers)
 		}
 	}
-	return r
 }
 
 // updates rolls a service out under load, with and without kept connections, and returns how long it was silent at most.
 func updates(t *testing.T, before, after string, answers ...string) {
 	h := start(t)
 	n := h.Neighbour()
-	for _, version := range []string{"1", "2"} {
-		h.Stack("image", "load", "--name", "rolling:"+version, "-i", filepath.Join(programs(t), version+".tar"))
-	}
+	loadImages(h)
 	h.Up(before)
 	h.Eventually("the first version answers", func() bool {
 		return h.Run(h.Command("curl", "-s", "--max-time", "5", "http://127.0.0.1:8080/")).Code == 0
@@ -147,37 +101,19 @@ func updates(t *testing.T, before, after string, answers ...string) {
 	contains(t, "another plan", h.Stack("plan"), "Nothing to do")
 }
 
-// rollingFile is a stack of the example's server.
-func rollingFile(version, replicas int, config string) string {
-	return fmt.Sprintf(`
-services:
-  web:
-    image: rolling:%d
-    pull_policy: never
-    command: [/rolling]
-    environment: {VERSION: "%d"}
-    ports: ["8080:80"]
-    stop_grace_period: 2s
-    healthcheck: {test: [CMD, /rolling, check], interval: 200ms}
-    deploy:
-      replicas: %d
-      update_config: %s
-`, version, version, replicas, config)
-}
-
 func TestNoRequestFailsOverAStartFirstRolloutOfThree(t *testing.T) {
 	const config = "{order: start-first, monitor: 500ms}"
-	updates(t, rollingFile(1, 3, config), rollingFile(2, 3, config), "version 1", "version 2")
+	updates(t, rollouts.Published(1, 3, config), rollouts.Published(2, 3, config), "version 1", "version 2")
 }
 
 func TestNoRequestFailsOverAStartFirstRolloutOfOne(t *testing.T) {
 	const config = "{order: start-first, monitor: 0s}"
-	updates(t, rollingFile(1, 1, config), rollingFile(2, 1, config), "version 1", "version 2")
+	updates(t, rollouts.Published(1, 1, config), rollouts.Published(2, 1, config), "version 1", "version 2")
 }
 
 func TestNoRequestFailsWhileTheOnlyContainerIsReplacedStopFirst(t *testing.T) {
 	const config = "{order: stop-first, monitor: 0s}"
-	updates(t, rollingFile(1, 1, config), rollingFile(2, 1, config), "version 1", "version 2")
+	updates(t, rollouts.Published(1, 1, config), rollouts.Published(2, 1, config), "version 1", "version 2")
 }
 
 // nginxFile is a plain stack file with a server that has no health check.
@@ -230,31 +166,13 @@ services:
 
 func TestNoRequestFailsThroughAVirtualAddress(t *testing.T) {
 	h := start(t)
-	for _, version := range []string{"1", "2"} {
-		h.Stack("image", "load", "--name", "rolling:"+version, "-i", filepath.Join(programs(t), version+".tar"))
-	}
+	loadImages(h)
 	file := func(version int) string {
-		return fmt.Sprintf(`
-services:
-  web:
-    image: rolling:%d
-    pull_policy: never
-    command: [/rolling]
-    environment: {VERSION: "%d"}
-    stop_grace_period: 2s
-    healthcheck: {test: [CMD, /rolling, check], interval: 200ms}
-    deploy:
-      replicas: 2
-      endpoint_mode: vip
-      update_config: {order: start-first, monitor: 0s}
-  client: {image: busybox, init: true, command: [sleep, infinity], volumes: ["%s:/load:ro"]}
-`, version, version, filepath.Join(programs(t), "load"))
+		return rollouts.Virtual(version, 2, "{order: start-first, monitor: 0s}", "busybox", filepath.Join(programs(t), "load"))
 	}
 	h.Up(file(1))
 	address := h.In("client", "nslookup", "web")
-	l := &load{t: t, name: "a name inside the network"}
-	l.cmd = h.Command("stack", "exec", "-T", "client", "/load", "-url", "http://web/")
-	l.begin(h)
+	l := begin(t, h, "a name inside the network", h.Command("stack", "exec", "-T", "client", "/load", "-url", "http://web/"))
 	h.Write("", file(2))
 	h.Stack("up", "-d")
 	h.Stack("exec", "-T", "client", "killall", "-INT", "load")

@@ -1,6 +1,6 @@
 // Bench measures Stack side by side with a Docker engine and its Compose, and with the bare runtime, in one run:
 //
-//	go run ./e2e/bench [-n 1,10,50,200] [-runs 5] [-who stack,docker,crun] [-scale 500] [-drift 10] [-watch 5]
+//	go run ./e2e/bench [-n 1,10,50,200] [-runs 5] [-who stack,docker,crun] [-scale 500] [-drift 10] [-rollout 5] [-watch 5]
 //
 // Each contender gets a machine of its own (e2e/host), one after the other. Times are wall seconds, the minimum and in
 // brackets the median of the runs; ratios compare minima. Everything is taken down at the end.
@@ -38,18 +38,19 @@ func main() {
 	runs := flag.Int("runs", 5, "runs of each, fewer for the large ones")
 	who := flag.String("who", "stack,docker,crun", "contenders")
 	drift := flag.Int("drift", 10, "times each kind of damage is done; 0: none")
+	rollout := flag.Int("rollout", 5, "times each kind of rollout is done under load; 0: none")
 	scale := flag.Int("scale", 500, "services of the large stack; 0: none")
 	bursts := flag.Int("watch", 5, "bursts of files in watch mode, after 200 saves; 0: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *counts, *runs, *scale, *drift, *bursts, strings.Split(*who, ",")); err != nil {
+	if err := run(ctx, *counts, *runs, *scale, *drift, *rollout, *bursts, strings.Split(*who, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, counts string, runs, scale, drift, bursts int, who []string) error {
+func run(ctx context.Context, counts string, runs, scale, drift, rollout, bursts int, who []string) error {
 	var sizes []int
 	for word := range strings.FieldsFuncSeq(counts, func(r rune) bool { return r == ',' }) {
 		n, err := strconv.Atoi(word)
@@ -88,6 +89,11 @@ func run(ctx context.Context, counts string, runs, scale, drift, bursts int, who
 	if drift > 0 && slices.Contains(who, "stack") {
 		if err := measureDrift(ctx, &stack{}, images, drift, os.Stdout); err != nil {
 			return fmt.Errorf("drift: %w", err)
+		}
+	}
+	if rollout > 0 && slices.Contains(who, "stack") {
+		if err := measureRollouts(ctx, &stack{}, images, rollout, os.Stdout); err != nil {
+			return fmt.Errorf("rollouts: %w", err)
 		}
 	}
 	if scale > 0 && slices.Contains(who, "stack") {

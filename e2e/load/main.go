@@ -21,20 +21,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// Report is what came of it.
-type Report struct {
-	Requests int            `json:"requests"`
-	Failed   int            `json:"failed"`
-	Retried  int            `json:"retried"` // by the client, as HTTP allows
-	Errors   map[string]int `json:"errors,omitempty"`
-	Answers  map[string]int `json:"answers"`
-	// Longest a request took, and how long there was no answer at all, in milliseconds.
-	Longest float64 `json:"longest_ms"`
-	Silence float64 `json:"silence_ms"`
-	Seconds float64 `json:"seconds"`
-}
+	"github.com/stack-run/stack/e2e/load/report"
+)
 
 func main() {
 	url := flag.String("url", "", "what to ask for")
@@ -45,7 +34,7 @@ func main() {
 	interrupt := make(chan os.Signal, 1)
 	signal.Notify(interrupt, os.Interrupt)
 
-	l := &load{url: *url, report: Report{Errors: map[string]int{}, Answers: map[string]int{}}, last: time.Now()}
+	l := &load{url: *url, report: report.Report{Errors: map[string]int{}, Answers: map[string]int{}}, last: time.Now()}
 	began := time.Now()
 	var stop atomic.Bool
 	var made atomic.Int64
@@ -73,7 +62,7 @@ func main() {
 type load struct {
 	url    string
 	mu     sync.Mutex
-	report Report
+	report report.Report
 	last   time.Time // of an answer
 }
 
