@@ -2,8 +2,8 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/stack-run/stack/planner"
@@ -148,17 +148,18 @@ func (r *Reconciler) processOf(id string) int {
 	return 0
 }
 
-// repairVolume brings back what a volume lost: its record, its mount.
+// repairVolume brings back what a volume lost: its record, its mount. What keeps it from being what the stack file says doesn't
+// keep its mount from those that use it.
 func (x *execution) repairVolume(ctx context.Context, a planner.Action) error {
-	if err := x.ensureVolume(ctx, a); err != nil && !strings.Contains(a.Detail, "mount") {
-		return err
-	}
+	err := x.ensureVolume(ctx, a)
 	for _, user := range x.r.engine.List("") {
-		if user.Running() && slices.Contains(user.Volumes, a.Name) {
-			if _, err := x.r.volumes.Acquire(ctx, a.Name, user.ID); err != nil {
-				return err
-			}
+		if !user.Running() || !slices.Contains(user.Volumes, a.Name) {
+			continue
 		}
+		if _, failed := x.r.volumes.Acquire(ctx, a.Name, user.ID); failed != nil {
+			return errors.Join(err, failed)
+		}
+		err = nil
 	}
-	return nil
+	return err
 }
