@@ -70,7 +70,7 @@ func (src *source) partly(ctx context.Context, o Options, files *tree, h *hearin
 // changed are the services that are new or not as they were, nil if there is more to it.
 func (src *source) changed(o Options, files *tree) map[string]bool {
 	then, now := src.earlier.Written, files.written()
-	if now == nil || now.Rest != then.Rest {
+	if now == nil || len(now.Services) == 0 || now.Rest != then.Rest {
 		return nil
 	}
 	for _, file := range src.earlier.Changed {

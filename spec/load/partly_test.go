@@ -196,6 +196,18 @@ func TestServicesThatAreAboutOthersAreLoadedAsAWhole(t *testing.T) {
 	}
 }
 
+func TestFilesWithoutServicesAreLoadedAsAWhole(t *testing.T) {
+	for _, content := range []string{"x-note: a\n", "services: {}\nx-note: a\n", "services:\nvolumes: {v: }\n"} {
+		dir := files{"compose.yaml": content}.write(t)
+		waitSettled(t, dir)
+		k := keep(t, dir, Options{Observing: true})
+		k.edit(t, files{"compose.yaml": "# a comment\n" + content})
+		if partly, _ := k.load(t); partly {
+			t.Errorf("%q: partly", content)
+		}
+	}
+}
+
 func TestAChangeInOneOfSeveralFiles(t *testing.T) {
 	base := "services:\n  a: {image: a}\n  b:\n    image: b\n    command: [one, two]\n    ports: [\"1:1\"]\n  c: {image: c}\n  d: {image: d}\n"
 	over := "services:\n  b:\n    environment: {X: y}\n    ports: [\"2:2\"]\n  d: {init: true}\n"
