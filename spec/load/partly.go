@@ -120,8 +120,9 @@ func (t *tree) closure(changed map[string]bool, known *spec.Stack) map[string]bo
 	for name := range changed {
 		add(name)
 	}
-	if len(all) == 0 { // nothing but comments or positions; without any service there is no project
-		add(slices.Min(t.root.field("services").order))
+	// Nothing but comments or positions may have changed: without any service there is no project.
+	if services := t.root.field("services"); len(all) == 0 && services != nil && len(services.order) > 0 {
+		add(slices.Min(services.order))
 	}
 	return all
 }

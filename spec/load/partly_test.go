@@ -197,7 +197,7 @@ func TestServicesThatAreAboutOthersAreLoadedAsAWhole(t *testing.T) {
 }
 
 func TestFilesWithoutServicesAreLoadedAsAWhole(t *testing.T) {
-	for _, content := range []string{"x-note: a\n", "services: {}\nx-note: a\n", "services:\nvolumes: {v: }\n"} {
+	for _, content := range []string{"x-note: a\n", "services: {}\nx-note: a\n", "services:\nvolumes: {v: }\n", "services:\n  a: !reset null\nvolumes: {v: }\n"} {
 		dir := files{"compose.yaml": content}.write(t)
 		waitSettled(t, dir)
 		k := keep(t, dir, Options{Observing: true})
