@@ -83,9 +83,9 @@ services:
 		t.Fatal(err)
 	}
 	ends(cmd, "exit status 130")
-	if screen := tty.screen(); !strings.HasSuffix(screen, "Watch disabled") || tty.x != 0 {
-		t.Errorf("the cursor is at column %d, after %q", tty.x, screen)
-	}
+	h.Eventually("the last line is whole, and the cursor below it", func() bool {
+		return strings.HasSuffix(tty.screen(), "Watch disabled") && tty.x == 0
+	})
 	for _, c := range []struct {
 		signal syscall.Signal
 		how    string
