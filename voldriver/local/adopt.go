@@ -64,7 +64,12 @@ func take(pid int, fstype string, what voldriver.Identity) (tree int, err error)
 		return -1, err
 	}
 	defer ns.Close()
-	mounts, err := mountinfo.PidMountInfo(pid)
+	table, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil {
+		return -1, err
+	}
+	defer table.Close()
+	mounts, err := mountinfo.GetMountsFromReader(table, nil)
 	if err != nil {
 		return -1, err
 	}
