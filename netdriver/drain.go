@@ -144,6 +144,9 @@ const glance = 200 * time.Millisecond
 // machine its first packet waits in queues between the namespaces. Changes of the rules do not reach it there.
 const InFlight = 100 * time.Millisecond
 
+// drained is how long a container must have had no connection: longer, since nobody waits for it.
+const drained = 250 * time.Millisecond
+
 // WaitDrained returns when no client elsewhere has a TCP connection to a server in the container any more, nor one on its
 // way, or with the context's error. It wants a container that gets no new ones: see Drained.
 func (m *Manager) WaitDrained(ctx context.Context, containerID string) error {
@@ -176,11 +179,11 @@ func (m *Manager) WaitDrained(ctx context.Context, containerID string) error {
 		switch silence := time.Since(last); {
 		case n > 0:
 			last = time.Now()
-		case silence >= InFlight:
+		case silence >= drained:
 			return nil
 		default:
 			select {
-			case <-time.After(InFlight - silence):
+			case <-time.After(drained - silence):
 			case <-ctx.Done():
 				return ctx.Err()
 			}

@@ -181,6 +181,8 @@ func (u *up) judge(s *course, c *Container) *fate {
 func (u *up) keepGoing(s *course, f *fate) {
 	c := f.old
 	switch {
+	case f.stopCutOff() && !u.opts.NoStart && !u.opts.KeepStopped:
+		f.what, f.start, f.reason = restart, true, StopUnfinished
 	case u.opts.NoStart || c.State == Running || c.State == Restarting:
 	case c.State == Paused:
 		// Whoever asks for a stack that is up wants what is paused to go on; the loop leaves a user's pause alone.
@@ -196,6 +198,10 @@ func (u *up) keepGoing(s *course, f *fate) {
 		f.start, f.reason, f.detail = true, RestartPolicy, exitCode(c)
 	}
 }
+
+// stopCutOff tells whether the container runs though a stop was begun: it was told to end and may do so at any time, and nobody
+// would start it again then.
+func (f *fate) stopCutOff() bool { return f.old.State == Running && f.old.Stopped }
 
 // idle tells whether a container was created only, and is to stay so.
 func (u *up) idle(s *course, c *Container) bool { return u.opts.Idle[s.Name] && !hasProcess(c) }

@@ -29,6 +29,8 @@ func Start(observed *Observed, desired *spec.Stack, opts StartOptions) (Plan, er
 		for _, c := range s.containers {
 			f := newFate(keep, c, c.Replica, Requested)
 			switch {
+			case f.stopCutOff():
+				f.what, f.start, f.reason = restart, true, StopUnfinished
 			case c.State == Created:
 				f.start = true
 			case c.State == Exited:
@@ -37,7 +39,8 @@ func Start(observed *Observed, desired *spec.Stack, opts StartOptions) (Plan, er
 				u.note(containerAddress(c), "the container "+c.Name+" is paused", "use `stack unpause "+name+"`")
 			}
 			s.fates = append(s.fates, f)
-			s.revived = s.revived || f.start
+			s.restarted = s.restarted || f.what == restart
+			s.revived = s.revived || f.what == keep && f.start
 		}
 	}
 	u.draftServices()

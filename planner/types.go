@@ -193,6 +193,7 @@ const (
 	Drifted             Reason = "drifted"
 	IsBroken            Reason = "half-made"
 	Unfinished          Reason = "update not finished"
+	StopUnfinished      Reason = "stop not finished"
 	Orphan              Reason = "orphan"
 	ScaleUp             Reason = "scale up"
 	ScaleDown           Reason = "scale down"

@@ -67,13 +67,17 @@ func (e *Engine) end(ctx context.Context, id string, grace *time.Duration, inten
 	if !c.View().Running() {
 		return nil
 	}
-	if err := s.client.Signal(ctx, v.ID, syscall.SIGKILL, true); err != nil && !gone(err) {
+	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("kill container %s: %w", v.Name, err)
 	}
-	waiting, cancel := context.WithTimeout(ctx, longestDeath)
+	// From here on it dies, whether somebody waits for that or not: who comes next is to find it dead.
+	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestDeath)
 	defer cancel()
+	if err := s.client.Signal(waiting, v.ID, syscall.SIGKILL, true); err != nil && !gone(err) {
+		return fmt.Errorf("kill container %s: %w", v.Name, err)
+	}
 	if err := c.wait(waiting, stopped); err != nil {
-		if ctx.Err() == nil {
+		if waiting.Err() != nil {
 			err = fmt.Errorf("its processes do not end: one may hang in the kernel, on a dead disk or network mount: %w", ErrRunning)
 		}
 		return fmt.Errorf("kill container %s: %w", v.Name, err)
