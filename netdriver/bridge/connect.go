@@ -71,11 +71,8 @@ func (d *Driver) Connect(ctx context.Context, n netdriver.Network, sandboxes []n
 	}
 	for _, s := range sandboxes {
 		for _, e := range s.Endpoints {
-			if e.Network != n.Name {
-				continue
-			}
-			if err := introduce(h, br.Attrs().Index, e); err != nil {
-				return fmt.Errorf("connect %s to network %s: %w", e.Container, n.Name, err)
+			if e.Network == n.Name {
+				introduce(h, br.Attrs().Index, e)
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -10,8 +9,8 @@ import (
 )
 
 // introduce tells the host under which hardware address a container is. Who called while its link was missing has the host's
-// kernel ask for it once a second: what waits for the answer goes on at once.
-func introduce(h *netlink.Handle, bridge int, e netdriver.Endpoint) error {
+// kernel ask for it once a second: what waits for the answer goes on at once. Where that fails, the table being full, say, it asks.
+func introduce(h *netlink.Handle, bridge int, e netdriver.Endpoint) {
 	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
 		if !p.IsValid() {
 			continue
@@ -20,10 +19,6 @@ func introduce(h *netlink.Handle, bridge int, e netdriver.Endpoint) error {
 		if p.Addr().Is6() {
 			family = netlink.FAMILY_V6
 		}
-		err := h.NeighSet(&netlink.Neigh{LinkIndex: bridge, Family: family, State: netlink.NUD_STALE, IP: p.Addr().AsSlice(), HardwareAddr: macOf(e)})
-		if err != nil {
-			return fmt.Errorf("neighbour %s: %w", p.Addr(), err)
-		}
+		_ = h.NeighSet(&netlink.Neigh{LinkIndex: bridge, Family: family, State: netlink.NUD_STALE, IP: p.Addr().AsSlice(), HardwareAddr: macOf(e)})
 	}
-	return nil
 }

@@ -15,16 +15,30 @@ import (
 )
 
 // sole tells whether a second mount of a volume's data would be something else than the first: not of another folder, and not
-// of what a server has.
+// of what a server has (//SERVER/SHARE is one).
 func sole(v voldriver.Volume) bool {
-	return v.Options["type"] == "tmpfs" || strings.HasPrefix(v.Options["device"], "/") && !slices.Contains(flags(v), "bind") && !slices.Contains(flags(v), "rbind")
+	if v.Options["type"] == "tmpfs" {
+		return true
+	}
+	device := v.Options["device"]
+	own := strings.HasPrefix(device, "/") && !strings.HasPrefix(device, "//")
+	return own && !slices.Contains(flags(v), "bind") && !slices.Contains(flags(v), "rbind")
 }
 
-func flags(v voldriver.Volume) []string { return strings.Split(v.Options["o"], ",") }
+func flags(v voldriver.Volume) []string {
+	all := strings.Split(v.Options["o"], ",")
+	for i, flag := range all {
+		all[i] = strings.TrimSpace(flag)
+	}
+	return all
+}
 
 // Identify implements voldriver.Adopter.
 func (b Backend) Identify(v voldriver.Volume) (what voldriver.Identity) {
-	if attached, err := b.Attached(v); err != nil || !attached || !sole(v) {
+	if !sole(v) {
+		return what // and no server is asked: it may be dead
+	}
+	if attached, err := b.Attached(v); err != nil || !attached {
 		return what
 	}
 	var st unix.Stat_t
@@ -39,19 +53,21 @@ func (b Backend) Adopt(v voldriver.Volume, what voldriver.Identity, pids []int) 
 	if attached, err := b.Attached(v); err != nil || attached {
 		return false, err
 	}
+	var refused error
 	for _, pid := range pids {
 		tree, err := take(pid, v.Options["type"], what)
 		if errors.Is(err, errElsewhere) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) { // the process may have ended
 			continue
 		}
-		if err != nil {
-			return false, fmt.Errorf("process %d: %w", pid, err)
+		if err != nil { // by its own doing, perhaps: another one may have it still
+			refused = errors.Join(refused, fmt.Errorf("process %d: %w", pid, err))
+			continue
 		}
 		err = hang(tree, v)
 		unix.Close(tree)
 		return err == nil, err
 	}
-	return false, nil
+	return false, refused
 }
 
 var errElsewhere = errors.New("it is mounted nowhere")
@@ -80,15 +96,18 @@ func take(pid int, fstype string, what voldriver.Identity) (tree int, err error)
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("enter its mount namespace: %w", err)
 		}
+		refused := errElsewhere
 		for _, m := range mounts {
 			if m.FSType != fstype || strings.Contains(","+m.Options+",", ",idmapped,") {
 				continue
 			}
-			if tree, err = clone(m.Mountpoint, what); err == nil || !errors.Is(err, errElsewhere) {
-				return err
+			if tree, err = clone(m.Mountpoint, what); err == nil {
+				return nil
+			} else if !errors.Is(err, errElsewhere) {
+				refused = err
 			}
 		}
-		return errElsewhere
+		return refused
 	})
 	return tree, err
 }
@@ -125,12 +144,23 @@ func clone(path string, what voldriver.Identity) (tree int, err error) {
 	return tree, nil
 }
 
-// hang mounts a copy at the volume's place; read-only only where the volume is, not where the container asked for that.
+// restrictions are what a mount can be kept from, by the options of mount(8).
+var restrictions = map[string]uint64{
+	"ro": unix.MOUNT_ATTR_RDONLY, "nosuid": unix.MOUNT_ATTR_NOSUID, "nodev": unix.MOUNT_ATTR_NODEV, "noexec": unix.MOUNT_ATTR_NOEXEC,
+}
+
+// hang mounts a copy at the volume's place. Nothing but the data is the container's from then on: restrictions are those of the
+// volume, and what the container mounts below its own stays there.
 func hang(tree int, v voldriver.Volume) error {
-	if !slices.Contains(flags(v), "ro") {
-		if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
-			return fmt.Errorf("make it writable: %w", err)
+	as := unix.MountAttr{Propagation: unix.MS_PRIVATE}
+	for option, flag := range restrictions {
+		as.Attr_clr |= flag
+		if slices.Contains(flags(v), option) {
+			as.Attr_set |= flag
 		}
+	}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &as); err != nil {
+		return fmt.Errorf("make it the volume's own: %w", err)
 	}
 	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, v.Mountpoint, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return &os.PathError{Op: "move mount to", Path: v.Mountpoint, Err: err}

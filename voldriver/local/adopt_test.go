@@ -4,12 +4,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/stack-run/stack/voldriver"
+	"github.com/stack-run/stack/voldriver/local"
 )
 
 // holder is a process with a mount namespace of its own, as a container: it has what is mounted now, and does first what a
@@ -80,5 +84,73 @@ func TestWhatWasUnmountedComesBackFromWhoStillHasIt(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A container that may mount can do what it likes with its own mount; none of it comes to the host with the data.
+func TestWhatComesBackIsTheVolumesOwn(t *testing.T) {
+	s := store(t)
+	v, _, err := s.Ensure(ctx, voldriver.Volume{Name: "data", Options: map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "nosuid, nodev,noexec"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids := map[string]int{}
+	for _, user := range []string{"hostile", "awkward", "honest"} {
+		if _, err := s.Acquire(ctx, "data", user); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("AT", v.Mountpoint)
+	pids["hostile"] = holder(t, `mount --make-rprivate /; mount --make-shared "$AT"; mount -o remount,bind,suid,dev,exec "$AT"`)
+	pids["awkward"] = holder(t, `mount --make-unbindable "$AT"`)
+	pids["honest"] = holder(t, `:`)
+	for _, who := range [][]string{{"hostile"}, {"awkward", "honest"}} {
+		if err := os.WriteFile(filepath.Join(v.Mountpoint, "precious"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.Process = func(user string) int {
+			if slices.Contains(who, user) {
+				return pids[user]
+			}
+			return 0
+		}
+		if err := unix.Unmount(v.Mountpoint, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Acquire(ctx, "data", "honest"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(v.Mountpoint, "precious")); err != nil {
+			t.Errorf("of %v: %v", who, err)
+		}
+		mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(v.Mountpoint))
+		if err != nil || len(mounts) != 1 {
+			t.Fatalf("%d mounts, %v", len(mounts), err)
+		}
+		if m := mounts[0]; m.Optional != "" || !strings.HasPrefix(m.Options, "rw,nosuid,nodev,noexec") {
+			t.Errorf("of %v: mounted %s %s", who, m.Options, m.Optional)
+		}
+	}
+	for user := range pids {
+		if err := s.Release(ctx, "data", user); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The daemon starts whatever has become of a server: nothing of its volumes is looked at to know them again.
+func TestVolumesOfServersAreNotLookedAt(t *testing.T) {
+	for name, options := range map[string]map[string]string{
+		"NFS":  {"type": "nfs", "device": ":/x", "o": "addr=127.0.0.1"},
+		"CIFS": {"type": "cifs", "device": "//server/share"},
+	} {
+		v := voldriver.Volume{Name: "data", Options: options, Mountpoint: t.TempDir()}
+		if err := unix.Mount("tmpfs", v.Mountpoint, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Unmount(v.Mountpoint, unix.MNT_DETACH) })
+		if got := (local.Backend{}).Identify(v); got != (voldriver.Identity{}) {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
